@@ -1,0 +1,72 @@
+// A daemon's side of ClusterService.Session: registers, keeps the lease, delivers commands, keeps reports until they are
+// acknowledged, reconnects with backoff, and notices when its own lease is gone.
+//
+//   CoordinatorSession session(options, handler);
+//   session.Start();
+//   session.Report(report);       // any thread
+//   session.Stop("SIGTERM");      // sends Goodbye
+//
+// Threading: one thread of its own calls the handler's methods, one at a time; they must not block. Report, welcomed() and
+// SetMemoryUsed are thread safe.
+#ifndef PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
+#define PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/rpc/channel.h"
+#include "proto/cluster.pb.h"
+
+namespace paramd {
+
+class CoordinatorSessionHandler {
+ public:
+  virtual ~CoordinatorSessionHandler() = default;
+  // A command about a job (PrepareServer ... ReleaseJob).
+  virtual void OnCommand(const v1::CoordinatorMessage& command) = 0;
+  // The lease ran out without an acknowledged heartbeat: all jobs must be dropped; the coordinator has given them up.
+  virtual void OnLeaseLost() = 0;
+  // Welcomed (again) by a coordinator: the daemon is part of the cluster.
+  virtual void OnWelcome() = 0;
+  // The coordinator refused the registration for good (duplicate id, protocol): the daemon must exit with this error.
+  virtual void OnRefused(const absl::Status& status) = 0;
+  // Jobs held now, for the registration.
+  virtual std::vector<v1::HeldJob> HeldJobs() = 0;
+};
+
+struct CoordinatorSessionOptions {
+  std::string coordinator_address;
+  v1::Register registration;  // Without held_jobs.
+  RetryOptions reconnect = {.total = absl::InfiniteDuration()};
+};
+
+class CoordinatorSession {
+ public:
+  // `handler` must outlive the session.
+  CoordinatorSession(CoordinatorSessionOptions options, CoordinatorSessionHandler& handler);
+  ~CoordinatorSession();  // Stops, if running.
+
+  void Start();
+  // Sends Goodbye when connected, then ends the thread. No handler call after it returns. Idempotent.
+  void Stop(const std::string& reason);
+
+  // Reports that carry progress (worker or server) may be dropped when not connected; all others are numbered, kept, and
+  // sent again after a reconnection until acknowledged.
+  void Report(v1::JobReport report);
+  void SetMemoryUsed(uint64_t bytes);
+  // Whether a lease is held now.
+  bool welcomed() const;
+
+ private:
+  class Loop;
+  std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
