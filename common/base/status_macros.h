@@ -10,10 +10,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define RETURN_IF_ERROR(expression)                        \
-  do {                                                     \
-    ::absl::Status paramd_status_ = (expression);          \
-    if (!paramd_status_.ok()) return paramd_status_;       \
+#define RETURN_IF_ERROR(expression)                  \
+  do {                                               \
+    ::absl::Status paramd_status_ = (expression);    \
+    if (!paramd_status_.ok()) return paramd_status_; \
   } while (false)
 
 #define ASSIGN_OR_RETURN(declaration, expression) \
