@@ -3,9 +3,9 @@
 //
 //   ASSIGN_OR_RETURN(std::vector<ParameterSpec> layout, ParameterLayout(spec.model()));
 //
-// Names follow Hugging Face where the model exists there (GPT-2: "wte.weight", "h.0.attn.c_attn.weight", ...), shapes too
-// (Conv1D weights are [in, out]). MLP: "layers.{i}.weight" [out, in], "layers.{i}.bias" [out].
-// Pure and thread safe.
+// Names follow Hugging Face where the model exists there (GPT-2: "wte.weight", "h.0.attn.c_attn.weight", ...), shapes
+// too (Conv1D weights are [in, out]). MLP: "layers.{i}.weight" [out, in], "layers.{i}.bias" [out]. Pure and thread
+// safe.
 #ifndef PARAMD_COMMON_MODEL_PARAMETER_LAYOUT_H_
 #define PARAMD_COMMON_MODEL_PARAMETER_LAYOUT_H_
 

@@ -31,21 +31,21 @@ struct ElementRange {
 
 // Part of one parameter inside one chunk.
 struct ChunkSegment {
-  int parameter = 0;       // Index in the layout.
-  ElementRange arena;      // Of the part.
+  int parameter = 0;             // Index in the layout.
+  ElementRange arena;            // Of the part.
   int64_t parameter_offset = 0;  // First element of the part within the parameter.
 };
 
 class ArenaPlan {
  public:
   ArenaPlan() = default;
-  // kInvalidArgument: empty layout, duplicate names, an extent < 1, a size above 2^40, chunk_elements not a power of two
-  // in [1024, 2^20].
+  // kInvalidArgument: empty layout, duplicate names, an extent < 1, a size above 2^40, chunk_elements not a power of
+  // two in [1024, 2^20].
   static absl::StatusOr<ArenaPlan> Create(std::vector<ParameterSpec> parameters, int64_t chunk_elements);
 
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
   int64_t chunk_elements() const { return chunk_elements_; }
-  int64_t arena_elements() const { return arena_elements_; }      // Including padding.
+  int64_t arena_elements() const { return arena_elements_; }          // Including padding.
   int64_t parameter_elements() const { return parameter_elements_; }  // Without padding.
   int chunk_count() const { return chunk_count_; }
 
