@@ -1,0 +1,69 @@
+#include "worker/train/slot_accumulator.h"
+
+#include <algorithm>
+
+namespace paramd {
+namespace {
+
+// left[i] += right[i]: in IEEE arithmetic the same bits whatever the vector width.
+void AddInto(absl::Span<float> left, absl::Span<const float> right) {
+  float* __restrict out = left.data();
+  const float* __restrict in = right.data();
+  for (size_t i = 0; i < left.size(); ++i) out[i] = out[i] + in[i];
+}
+
+}  // namespace
+
+SlotAccumulator::SlotAccumulator(const ArenaPlan& plan, const SlotTree& tree, uint32_t first_slot, uint32_t slot_count,
+                                 Result result)
+    : plan_(plan), result_(result), subtrees_(tree.Cover(first_slot, slot_count)) {
+  // Play the pushes of leaves and the merges of siblings once: they are the same for every chunk and step.
+  std::vector<Subtree> stack;
+  size_t depth = 0;
+  for (uint32_t i = 0; i < slot_count; ++i) {
+    SlotPlan slot = {.buffer = static_cast<int>(stack.size())};
+    stack.push_back(tree.Canonical({.first_slot = first_slot + i, .log2_size = 0}));
+    depth = std::max(depth, stack.size());
+    while (stack.size() > 1 && stack.back() != tree.Root() && tree.Sibling(stack.back()) == stack[stack.size() - 2]) {
+      const Subtree parent = tree.Parent(stack.back());
+      stack.pop_back();
+      stack.back() = parent;
+      ++slot.merges;
+    }
+    slots_.push_back(slot);
+  }
+  buffers_.assign(depth, std::vector<float>(plan.arena_elements(), 0.0f));
+}
+
+absl::Span<float> SlotAccumulator::BeginSlot(uint32_t i) {
+  current_ = i;
+  return absl::MakeSpan(buffers_[slots_[i].buffer]);
+}
+
+bool SlotAccumulator::ChunkFinal(int chunk) {
+  const ElementRange range = plan_.ChunkRange(chunk);
+  const auto part = [&](int buffer) { return absl::MakeSpan(buffers_[buffer]).subspan(range.begin, range.size()); };
+  int top = slots_[current_].buffer;
+  for (int merge = 0; merge < slots_[current_].merges; ++merge, --top) AddInto(part(top - 1), part(top));
+  if (current_ + 1 < slots_.size()) return false;
+  if (result_ == Result::kTotal) {
+    for (size_t i = 1; i < subtrees_.size(); ++i) AddInto(part(0), part(static_cast<int>(i)));
+  }
+  return true;
+}
+
+absl::Span<const float> SlotAccumulator::Payload(int chunk, int payload) const {
+  const ElementRange range = plan_.ChunkRange(chunk);
+  return absl::MakeConstSpan(buffers_[payload]).subspan(range.begin, range.size());
+}
+
+absl::Span<float> SlotAccumulator::MutablePayload(int chunk, int payload) {
+  const ElementRange range = plan_.ChunkRange(chunk);
+  return absl::MakeSpan(buffers_[payload]).subspan(range.begin, range.size());
+}
+
+int64_t SlotAccumulator::memory_bytes() const {
+  return static_cast<int64_t>(buffers_.size()) * plan_.arena_elements() * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace paramd
