@@ -1,13 +1,13 @@
-// A daemon's side of ClusterService.Session: registers, keeps the lease, delivers commands, keeps reports until they are
-// acknowledged, reconnects with backoff, and notices when its own lease is gone.
+// A daemon's side of ClusterService.Session: registers, keeps the lease, delivers commands, keeps reports until they
+// are acknowledged, reconnects with backoff, and notices when its own lease is gone.
 //
 //   CoordinatorSession session(options, handler);
 //   session.Start();
 //   session.Report(report);       // any thread
 //   session.Stop("SIGTERM");      // sends Goodbye
 //
-// Threading: one thread of its own calls the handler's methods, one at a time; they must not block. Report, welcomed() and
-// SetMemoryUsed are thread safe.
+// Threading: one thread of its own calls the handler's methods, one at a time; they must not block. Report, welcomed()
+// and SetMemoryUsed are thread safe.
 #ifndef PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
 #define PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
 
@@ -55,8 +55,8 @@ class CoordinatorSession {
   // Sends Goodbye when connected, then ends the thread. No handler call after it returns. Idempotent.
   void Stop(const std::string& reason);
 
-  // Reports that carry progress (worker or server) may be dropped when not connected; all others are numbered, kept, and
-  // sent again after a reconnection until acknowledged.
+  // Reports that carry progress (worker or server) may be dropped when not connected; all others are numbered, kept,
+  // and sent again after a reconnection until acknowledged.
   void Report(v1::JobReport report);
   void SetMemoryUsed(uint64_t bytes);
   // Whether a lease is held now.

@@ -1,7 +1,7 @@
 // The only place where statuses cross between absl, gRPC and google.rpc. Pure and thread safe.
 //
-// A status that goes out carries exactly one google.rpc.ErrorInfo (domain "paramd.v1"; the reason is the code's name when
-// none was given) and RetryInfo with kUnavailable. What comes in keeps reason and metadata (common/base/error.h).
+// A status that goes out carries exactly one google.rpc.ErrorInfo (domain "paramd.v1"; the reason is the code's name
+// when none was given) and RetryInfo with kUnavailable. What comes in keeps reason and metadata (common/base/error.h).
 #ifndef PARAMD_COMMON_RPC_ERROR_STATUS_H_
 #define PARAMD_COMMON_RPC_ERROR_STATUS_H_
 

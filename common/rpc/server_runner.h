@@ -1,7 +1,7 @@
 // Runs a daemon's gRPC server: listen, health, reflection, drain.
 //
 //   ServerRunner runner({.listen_address = "0.0.0.0:7070"});
-//   runner.AddService(&service);
+//   runner.AddService(&service, "paramd.v1.JobService");
 //   RETURN_IF_ERROR(runner.Start());          // runner.port() is the bound port (listen on :0 for any free one)
 //   runner.SetServing(true);
 //   WaitForTermination();                      // SIGTERM, SIGINT
@@ -14,20 +14,27 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/rpc/termination.h"  // BlockTerminationSignals, WaitForTermination: part of every main.
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+
+namespace prometheus {
+class Registry;
+}
 
 namespace paramd {
 
 struct ServerRunnerOptions {
   std::string listen_address;  // host:port.
   int64_t max_message_bytes = 4 * 1024 * 1024;
-  bool bulk = false;        // Tensor-sized frames and read chunks.
+  bool bulk = false;  // Tensor-sized frames and read chunks.
   bool reflection = true;
+  std::shared_ptr<prometheus::Registry> registry;  // Gets the grpc_server_* families; may be null.
 };
 
 class ServerRunner {
@@ -37,10 +44,11 @@ class ServerRunner {
 
   // Before Start. The service must outlive the runner; `name` is its full name for health checks.
   void AddService(grpc::Service* service, const std::string& name);
-  // kUnavailable (reason ADDRESS_IN_USE or LISTEN_FAILED) when it cannot listen. Health starts as NOT_SERVING for the named services
-  // and SERVING for "".
+  // kUnavailable (reason ADDRESS_IN_USE or LISTEN_FAILED) when it cannot listen. Health starts as NOT_SERVING for the
+  // named services and SERVING for "".
   absl::Status Start();
   int port() const { return port_; }
+  // Health of the named services. Nothing happens before Start and after Drain.
   void SetServing(bool serving);
   // Health to NOT_SERVING, then no new calls, open ones end or are cancelled after `grace`. Idempotent.
   void Drain(absl::Duration grace);
@@ -50,18 +58,12 @@ class ServerRunner {
   std::vector<std::pair<grpc::Service*, std::string>> services_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
+  bool drained_ = false;
 };
 
-// The address peers should use: `advertise` if set, else the listen address with a wildcard host replaced by this host's
-// name and port 0 by `port`.
+// The address peers should use: `advertise` if set, else the listen address with a wildcard host replaced by this
+// host's name and port 0 by `port`.
 std::string AdvertisedAddress(const std::string& advertise, const std::string& listen_address, int port);
-
-// Blocks SIGTERM and SIGINT for this thread and all it starts later; call first in main.
-void BlockTerminationSignals();
-// Waits for one of them, or until RequestTermination(); returns the signal's number, 0 for a request.
-int WaitForTermination();
-// From any thread: lets WaitForTermination return.
-void RequestTermination();
 
 }  // namespace paramd
 
