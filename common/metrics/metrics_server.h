@@ -1,11 +1,12 @@
-// The HTTP port of a daemon: /metrics in Prometheus' text format, /healthz, /readyz (?verbose lists the checks), /livez.
+// The HTTP port of a daemon: /metrics in Prometheus' text format, /healthz, /readyz (?verbose lists the checks),
+// /livez.
 //
 //   auto registry = std::make_shared<prometheus::Registry>();
 //   ASSIGN_OR_RETURN(auto server, MetricsServer::Start({.listen_address = "127.0.0.1:0"}, registry));
 //   server->AddReadinessCheck("coordinator", [&] { return session.welcomed() ? absl::OkStatus() : ...; });
 //
-// Every registry also gets paramd_build_info and the process_* family. Handlers run on civetweb's threads, so checks must
-// be thread safe and quick.
+// Every registry also gets paramd_build_info and the process_* family. Handlers run on civetweb's threads, so checks
+// must be thread safe and quick.
 #ifndef PARAMD_COMMON_METRICS_METRICS_SERVER_H_
 #define PARAMD_COMMON_METRICS_METRICS_SERVER_H_
 

@@ -1,5 +1,6 @@
 #include "common/rpc/server_metrics_interceptor.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <map>
@@ -9,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "google/protobuf/descriptor.h"
 #include "grpcpp/support/status.h"
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
@@ -43,16 +45,27 @@ const char* TypeName(ServerRpcInfo::Type type) {
   return "unknown";
 }
 
-// "/paramd.v1.JobService/GetJob" to its labels; anything else is what gRPC calls a method nobody registered.
-prometheus::Labels MethodLabels(absl::string_view full_name, ServerRpcInfo::Type type) {
-  std::string service = "unknown";
-  std::string method = "unknown";
-  const size_t slash = full_name.rfind('/');
-  if (slash != absl::string_view::npos && slash > 0 && full_name[0] == '/') {
-    service = std::string(full_name.substr(1, slash - 1));
-    method = std::string(full_name.substr(slash + 1));
+// "/package.Service/Method" if the program has such a method, else "". gRPC passes on whatever the peer asked for.
+std::string KnownMethod(absl::string_view full_name) {
+  if (full_name == "/grpc.health.v1.Health/Check" || full_name == "/grpc.health.v1.Health/Watch") {
+    return std::string(full_name);  // Built into gRPC without a descriptor.
   }
-  return {{"grpc_type", TypeName(type)}, {"grpc_service", service}, {"grpc_method", method}};
+  if (full_name.empty() || full_name[0] != '/') return "";
+  std::string symbol(full_name.substr(1));
+  std::replace(symbol.begin(), symbol.end(), '/', '.');
+  const bool known = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(symbol) != nullptr;
+  return known ? std::string(full_name) : "";
+}
+
+// `known_method` is KnownMethod's result.
+prometheus::Labels MethodLabels(absl::string_view known_method, ServerRpcInfo::Type type) {
+  const size_t slash = known_method.rfind('/');
+  if (slash == absl::string_view::npos) {
+    return {{"grpc_type", TypeName(type)}, {"grpc_service", "unknown"}, {"grpc_method", "unknown"}};
+  }
+  return {{"grpc_type", TypeName(type)},
+          {"grpc_service", std::string(known_method.substr(1, slash - 1))},
+          {"grpc_method", std::string(known_method.substr(slash + 1))}};
 }
 
 // The children of one method, each looked up once.
@@ -111,10 +124,11 @@ class ServerMetricsInterceptorFactory::Metrics {
 
  private:
   MethodMetrics* Find(absl::string_view full_name, ServerRpcInfo::Type type) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    auto [position, is_new] = methods_.try_emplace(std::string(full_name));
+    const std::string name = KnownMethod(full_name);
+    auto [position, is_new] = methods_.try_emplace(name);
     MethodMetrics& method = position->second;
     if (is_new) {
-      method.labels = MethodLabels(full_name, type);
+      method.labels = MethodLabels(name, type);
       method.started = &started_.Add(method.labels);
       method.seconds = &seconds_.Add(
           method.labels, prometheus::Histogram::BucketBoundaries{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,

@@ -1,6 +1,6 @@
 #include "common/rpc/server_runner.h"
 
-#include <signal.h>
+#include <unistd.h>
 
 #include <set>
 #include <string>
@@ -254,6 +254,7 @@ TEST_F(ServerRunnerTest, CountsCalls) {
     EXPECT_TRUE(absl::StrContains(text, line)) << line << "\nnot in\n" << text;
   }
   EXPECT_FALSE(absl::StrContains(text, "NoSuchMethod")) << "a peer must not make up label values";
+  EXPECT_TRUE(absl::StrContains(text, R"(grpc_method="unknown")")) << text;
 }
 
 TEST(AdvertisedAddressTest, Rules) {
@@ -264,20 +265,6 @@ TEST(AdvertisedAddressTest, Rules) {
   EXPECT_EQ(AdvertisedAddress("", "127.0.0.1:9", 9), "127.0.0.1:9");
   EXPECT_EQ(AdvertisedAddress("", "[::1]:0", 5), "[::1]:5");
   EXPECT_EQ(AdvertisedAddress("", "0.0.0.0:0", 5), absl::StrCat(name, ":5"));
-}
-
-TEST(TerminationTest, RequestsAndSignals) {
-  BlockTerminationSignals();
-  RequestTermination();
-  EXPECT_EQ(WaitForTermination(), 0);
-  kill(getpid(), SIGTERM);
-  EXPECT_EQ(WaitForTermination(), SIGTERM);
-  std::thread later([] { kill(getpid(), SIGINT); });
-  EXPECT_EQ(WaitForTermination(), SIGINT);
-  later.join();
-  std::thread requester([] { RequestTermination(); });
-  EXPECT_EQ(WaitForTermination(), 0);
-  requester.join();
 }
 
 }  // namespace
