@@ -1,0 +1,51 @@
+// What the parameter client asks of a server and what it learns from the answer, independent of the encoding.
+#ifndef PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CALL_H_
+#define PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CALL_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/types/span.h"
+#include "common/partition/slot_tree.h"
+
+namespace paramd {
+
+// A gradient sum on its way to a server.
+struct PushPart {
+  uint64_t step = 0;  // The step (sync) or the worker's clock (ssp, async).
+  Subtree subtree;    // sync only.
+  uint32_t slot_count = 0;
+  absl::Span<const float> payload;  // The whole chunk; borrowed until the call is answered.
+};
+
+// What the wanted weights must contain.
+struct PullPart {
+  uint64_t min_version = 0;
+  uint64_t min_clock = 0;
+};
+
+// One request: a push, a pull, or both.
+struct ParameterCall {
+  int chunk = 0;
+  std::optional<PushPart> push;
+  std::optional<PullPart> pull;
+};
+
+// Who calls, the same in every request of a client.
+struct CallerIdentity {
+  std::string job_id;
+  uint64_t generation = 0;
+  uint32_t worker_index = 0;
+  uint64_t worker_incarnation = 0;
+};
+
+// Of a chunk's weights, or of its state when nothing was pulled.
+struct ChunkVersion {
+  uint64_t version = 0;
+  uint64_t min_clock = 0;
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CALL_H_

@@ -1,0 +1,70 @@
+#include "worker/parameter_client/parameter_client.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/error.h"
+#include "worker/parameter_client/client_core.h"
+
+namespace paramd {
+namespace {
+
+absl::Status CheckPlacement(const v1::Placement& placement, const CallerIdentity& caller, const ArenaPlan& plan) {
+  const auto refuse = [](absl::string_view message) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_PLACEMENT", message);
+  };
+  if (placement.servers().empty()) return refuse("placement without servers");
+  if (placement.chunk_server_size() != plan.chunk_count() ||
+      placement.arena_elements() != static_cast<uint64_t>(plan.arena_elements())) {
+    return refuse(absl::StrCat("placement of ", placement.chunk_server_size(), " chunks and ",
+                               placement.arena_elements(), " elements for an arena of ", plan.chunk_count(), " and ",
+                               plan.arena_elements()));
+  }
+  for (uint32_t server : placement.chunk_server()) {
+    if (server >= static_cast<uint32_t>(placement.servers_size())) {
+      return refuse(absl::StrCat("placement puts a chunk on server ", server, " of ", placement.servers_size()));
+    }
+  }
+  if (caller.worker_index >= static_cast<uint32_t>(placement.workers_size())) {
+    return refuse(absl::StrCat("placement has no worker ", caller.worker_index));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ParameterClient>> ParameterClient::Create(ParameterClientOptions options,
+                                                                         const ArenaPlan& plan) {
+  const absl::Status valid = CheckPlacement(options.placement, options.caller, plan);
+  if (!valid.ok()) return valid;
+  auto core = std::make_shared<ParameterClientCore>(std::move(options), plan);
+  core->Start();
+  return std::unique_ptr<ParameterClient>(new ParameterClient(std::move(core)));
+}
+
+ParameterClient::ParameterClient(std::shared_ptr<ParameterClientCore> core) : core_(std::move(core)) {}
+ParameterClient::~ParameterClient() { core_->Stop(); }
+
+absl::Status ParameterClient::WaitForConnections(absl::Duration timeout) { return core_->WaitForConnections(timeout); }
+
+absl::Status ParameterClient::Push(int chunk, const PushPart& push) {
+  return core_->Send({.chunk = chunk, .push = push});
+}
+
+absl::Status ParameterClient::Pull(int chunk, const PullPart& pull) {
+  return core_->Send({.chunk = chunk, .pull = pull});
+}
+
+absl::Status ParameterClient::PushPull(int chunk, const PushPart& push, const PullPart& pull) {
+  return core_->Send({.chunk = chunk, .push = push, .pull = pull});
+}
+
+absl::StatusOr<ChunkVersion> ParameterClient::WaitForChunk(int chunk, absl::Span<float> weights) {
+  return core_->WaitForChunk(chunk, weights);
+}
+
+void ParameterClient::Cancel(const absl::Status& reason) { core_->Fail(reason); }
+absl::Status ParameterClient::status() const { return core_->status(); }
+ParameterClientStats ParameterClient::stats() const { return core_->stats(); }
+
+}  // namespace paramd

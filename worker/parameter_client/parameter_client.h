@@ -1,0 +1,90 @@
+// Pushes gradients to and pulls weights from the servers of a job's placement. Usable without the rest of the worker.
+//
+//   ASSIGN_OR_RETURN(auto client, ParameterClient::Create(options, plan));
+//   RETURN_IF_ERROR(client->PushPull(chunk, {.step = t, .subtree = s, .slot_count = n, .payload = sum},
+//                                    {.min_version = t + 1}));
+//   ASSIGN_OR_RETURN(ChunkVersion version, client->WaitForChunk(chunk, weights));
+//
+// One stream per server. Calls return at once; answers are kept until WaitForChunk copies the weights out, so an arena
+// changes only when its owner asks. A payload is borrowed until its chunk has been waited for (or the client is gone),
+// and must not change until then: it is what a retry sends.
+//
+// Faults: a broken stream is opened again with backoff and everything unanswered is sent again, with the same bytes;
+// servers drop what they have. Answers DEADLINE_EXCEEDED and UNAVAILABLE, and damaged bytes in either direction, are
+// retried too, all within `answer_limit` of the first attempt. Whatever else a server refuses, a server that stays
+// unreachable for `reconnect_limit`, and Cancel end the client: every wait, now and later, returns that status.
+//
+// Memory: one encoded message per stream, and one answer per chunk. Open requests are bounded by `max_open_requests`.
+// Thread safe. The destructor cancels and waits for gRPC's callbacks.
+#ifndef PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CLIENT_H_
+#define PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CLIENT_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/partition/arena_plan.h"
+#include "common/rpc/channel.h"
+#include "proto/job.pb.h"
+#include "worker/parameter_client/parameter_call.h"
+
+namespace paramd {
+
+class ParameterClientCore;
+
+struct ParameterClientOptions {
+  CallerIdentity caller;
+  v1::Placement placement;
+  absl::Duration request_deadline = absl::Seconds(30);  // One attempt, on the server.
+  absl::Duration answer_grace = absl::Seconds(10);      // After it the stream is taken for dead.
+  absl::Duration answer_limit = absl::Minutes(30);      // All attempts: the longest a barrier may last.
+  absl::Duration reconnect_limit = absl::Seconds(30);   // Without any answer from a server.
+  RetryOptions reconnect = {.initial_backoff = absl::Milliseconds(50), .max_backoff = absl::Seconds(2)};
+  int64_t max_open_requests = 1 << 20;
+};
+
+struct ParameterClientStats {
+  int64_t pushed_bytes = 0;  // Payloads sent, retries included.
+  int64_t pulled_bytes = 0;  // Payloads received and accepted.
+  int64_t retries = 0;       // Requests sent again, for whatever reason.
+  int64_t duplicates = 0;    // Pushes that the server had already.
+  int64_t reconnections = 0;
+};
+
+class ParameterClient {
+ public:
+  // kInvalidArgument (INVALID_PLACEMENT) when the placement does not fit the plan or the caller.
+  static absl::StatusOr<std::unique_ptr<ParameterClient>> Create(ParameterClientOptions options, const ArenaPlan& plan);
+  ~ParameterClient();
+
+  // Waits until there is a connection to each server. kUnavailable (SERVER_UNREACHABLE) names the first without one.
+  absl::Status WaitForConnections(absl::Duration timeout);
+
+  // kFailedPrecondition: the chunk's previous pull has not been waited for. kResourceExhausted: too many open requests.
+  // kInvalidArgument: no such chunk, or a payload of another size.
+  absl::Status Push(int chunk, const PushPart& push);
+  absl::Status Pull(int chunk, const PullPart& pull);
+  absl::Status PushPull(int chunk, const PushPart& push, const PullPart& pull);
+
+  // Waits until everything sent for `chunk` is answered, and copies the weights if any were pulled. `weights` has the
+  // chunk's size. Version and clock are those of the newest answer.
+  absl::StatusOr<ChunkVersion> WaitForChunk(int chunk, absl::Span<float> weights);
+
+  // Ends all waits at once with `reason` (not OK). The first reason stays.
+  void Cancel(const absl::Status& reason);
+  // OK while the client works.
+  absl::Status status() const;
+  ParameterClientStats stats() const;
+
+ private:
+  explicit ParameterClient(std::shared_ptr<ParameterClientCore> core);
+
+  const std::shared_ptr<ParameterClientCore> core_;  // Shared with gRPC's callbacks.
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CLIENT_H_
