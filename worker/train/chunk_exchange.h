@@ -1,0 +1,97 @@
+// Between a model program and the parameter client: the forward pass waits parameter by parameter for the chunks it
+// needs, the backward pass hands over gradients, and a chunk's push starts as soon as its last gradient is final.
+//
+//   exchange.PullInitialWeights();
+//   per step t:  exchange.BeginStep(t);
+//     per slot i:  program.ForwardBackward(..., exchange.weights(), exchange.BeginSlot(i), gate=exchange,
+//     sink=exchange); exchange.EndStep();
+//   exchange.Finish(t);       // weights() are those after the last step of all workers.
+//
+// sync: a push per subtree of the worker's slots, the last one asking for version t + 1. ssp(s): one push per chunk and
+// clock, asking for weights that contain all clocks up to t + 1 - s of every worker. async: the same without waiting.
+// With clipping, ssp and async push at the end of the step, when the norm of the worker's whole gradient is known.
+//
+// One thread. Borrows plan and client.
+#ifndef PARAMD_WORKER_TRAIN_CHUNK_EXCHANGE_H_
+#define PARAMD_WORKER_TRAIN_CHUNK_EXCHANGE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/partition/arena_plan.h"
+#include "common/partition/chunk_map.h"
+#include "proto/job.pb.h"
+#include "worker/models/model_program.h"
+#include "worker/parameter_client/parameter_client.h"
+#include "worker/train/slot_accumulator.h"
+
+namespace paramd {
+
+class ChunkExchange final : public ParameterGate, public GradientSink {
+ public:
+  // `slots` are the worker's, within spec.training.slots.
+  ChunkExchange(const v1::JobSpec& spec, const ArenaPlan& plan, SlotRange slots, ParameterClient& client);
+
+  absl::Status PullInitialWeights();
+  void BeginStep(uint64_t step);
+  // Where the gradient of the worker's i-th slot goes.
+  absl::Span<float> BeginSlot(uint32_t i);
+  // Clips and pushes what had to wait for the whole gradient.
+  absl::Status EndStep();
+  // Waits until weights() hold the newest answers of all chunks.
+  absl::Status WaitForAll();
+  // After `steps` steps: waits for the weights that contain all of them, of all workers.
+  absl::Status Finish(uint64_t steps);
+
+  absl::Span<const float> weights() const { return weights_; }
+
+  absl::Status WaitForParameter(int parameter) override;
+  absl::Status GradientFinal(int parameter) override;
+
+  // Time spent waiting for weights, and adding up and sending gradients, since the last call; and when the first
+  // gradient of the current slot was final.
+  struct Times {
+    absl::Duration pull;
+    absl::Duration push;
+  };
+  Times TakeTimes();
+  absl::Time first_gradient() const { return first_gradient_; }
+  // Gradients scaled down, and gradients whose norm was not finite, so far (ssp and async).
+  int64_t clipped_steps() const { return clipped_steps_; }
+  int64_t non_finite_steps() const { return non_finite_steps_; }
+  int64_t memory_bytes() const;
+
+ private:
+  absl::Status WaitFor(int chunk);
+  absl::Status Push(int chunk);
+  // Scales the worker's average gradient to clip_norm at most, as torch.nn.utils.clip_grad_norm_ does.
+  void Clip();
+
+  // Constant after construction.
+  const ArenaPlan& plan_;
+  const bool sync_;
+  const bool clip_here_;
+  const double clip_norm_;
+  const uint64_t staleness_;  // ssp; async: no bound.
+  const SlotRange slots_;
+  std::vector<int> parameters_in_chunk_;
+  std::vector<uint32_t> slots_in_subtree_;
+  ParameterClient& client_;
+
+  std::vector<float> weights_;
+  SlotAccumulator sums_;
+  std::vector<bool> awaited_;   // A pull of the chunk is open.
+  std::vector<int> remaining_;  // Parameters of the chunk whose gradient is not final in this slot.
+  uint64_t step_ = 0;
+  Times times_;
+  absl::Time first_gradient_;
+  int64_t clipped_steps_ = 0;
+  int64_t non_finite_steps_ = 0;
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_WORKER_TRAIN_CHUNK_EXCHANGE_H_

@@ -1,0 +1,124 @@
+#include "worker/train/step_loop.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/error.h"
+#include "common/base/status_macros.h"
+#include "worker/train/evaluator.h"
+
+namespace paramd {
+
+StepLoop::StepLoop(const StepLoopOptions& options, Sampler sampler, StepLoopObserver& observer)
+    : options_(options),
+      sampler_(std::move(sampler)),
+      observer_(observer),
+      control_(options.spec.training().steps()),
+      exchange_(options.spec, options.plan, options.slots, options.client) {}
+
+void StepLoop::Cancel(const absl::Status& reason) {
+  control_.Cancel(reason);
+  options_.client.Cancel(reason);
+}
+
+absl::StatusOr<StepLoop::Result> StepLoop::Run() {
+  const v1::TrainingSpec& training = options_.spec.training();
+  start_ = absl::Now();
+  RETURN_IF_ERROR(exchange_.PullInitialWeights());
+  uint64_t step = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool go, control_.BeginStep(step));
+    if (!go) break;
+    RETURN_IF_ERROR(RunStep(step));
+    ++step;
+    if (step % std::max<uint32_t>(training.report_every(), 1) == 0 && step < training.steps()) ReportProgress(step);
+    const bool evaluate = training.evaluate_every() > 0 && step % training.evaluate_every() == 0;
+    if (evaluate && step < training.steps()) RETURN_IF_ERROR(RunEvaluation(step));
+  }
+  RETURN_IF_ERROR(exchange_.Finish(step));
+  ReportProgress(step);
+  const Result result = {.step = step, .stopped_early = step < training.steps()};
+  if (!result.stopped_early) RETURN_IF_ERROR(RunEvaluation(step));
+  return result;
+}
+
+absl::Status StepLoop::RunStep(uint64_t step) {
+  exchange_.BeginStep(step);
+  StepReport report = {.step = step};
+  double loss = 0;
+  for (uint32_t i = 0; i < options_.slots.count; ++i) RETURN_IF_ERROR(RunSlot(step, i, report, loss));
+  RETURN_IF_ERROR(exchange_.EndStep());
+  report.push += exchange_.TakeTimes().push;
+  report.loss = loss / options_.slots.count;
+  report.non_finite_gradient = exchange_.non_finite_steps() > non_finite_steps_;
+  non_finite_steps_ = exchange_.non_finite_steps();
+  observer_.OnStep(report);
+
+  v1::StepLoss& step_loss = *progress_.add_losses();
+  step_loss.set_step(step);
+  step_loss.set_loss_sum(loss);
+  step_loss.set_slots(options_.slots.count);
+  progress_.set_samples(progress_.samples() + report.samples);
+  progress_.set_tokens(progress_.tokens() + report.tokens);
+  return absl::OkStatus();
+}
+
+absl::Status StepLoop::RunSlot(uint64_t step, uint32_t i, StepReport& report, double& loss) {
+  const uint32_t slot = options_.slots.first + i;
+  const absl::Time begin = absl::Now();
+  sampler_.SamplesOf(step, slot, samples_);
+  RETURN_IF_ERROR(options_.data.Fill(Dataset::Split::kTrain, samples_, batch_));
+  const absl::Time filled = absl::Now();
+  const absl::Span<float> gradients = exchange_.BeginSlot(i);
+  ASSIGN_OR_RETURN(const LossSums sums,
+                   options_.program.ForwardBackward(batch_, {.seed = options_.spec.seed(), .step = step, .slot = slot},
+                                                    exchange_.weights(), gradients, exchange_, exchange_));
+  const absl::Time end = absl::Now();
+  const ChunkExchange::Times times = exchange_.TakeTimes();
+  const absl::Time turn = std::min(exchange_.first_gradient(), end);
+  report.data += filled - begin;
+  report.pull += times.pull;
+  report.push += times.push;
+  report.forward += turn - filled - times.pull;
+  report.backward += end - turn - times.push;
+  report.samples += batch_.examples;
+  report.tokens += sums.count;
+  const double mean = sums.count > 0 ? sums.loss_sum / static_cast<double>(sums.count) : 0;
+  loss += mean;
+  if (std::isfinite(mean)) return absl::OkStatus();
+  report.non_finite_loss = true;
+  if (options_.spec.optimizer().non_finite() == v1::NON_FINITE_POLICY_SKIP) return absl::OkStatus();
+  observer_.OnStep(report);  // Counted, although the step ends here.
+  return MakeError(absl::StatusCode::kInvalidArgument, "NON_FINITE_LOSS",
+                   absl::StrCat("loss of step ", step, " slot ", slot, " is ", mean),
+                   {{"step", absl::StrCat(step)}, {"slot", absl::StrCat(slot)}});
+}
+
+absl::Status StepLoop::RunEvaluation(uint64_t step) {
+  if (options_.data.validation_samples() == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(exchange_.WaitForAll());
+  const absl::Time begin = absl::Now();
+  const v1::TrainingSpec& training = options_.spec.training();
+  const EvaluatorOptions evaluator = {.worker_index = options_.worker_index,
+                                      .workers = options_.workers,
+                                      .batch_size = training.micro_batch(),
+                                      .max_batches = training.evaluation_batches()};
+  ASSIGN_OR_RETURN(const v1::Evaluation evaluation,
+                   Evaluate(evaluator, step, options_.data, options_.program, exchange_.weights(),
+                            [this] { return options_.client.status(); }));
+  evaluating_ += absl::Now() - begin;
+  observer_.OnEvaluation(evaluation);
+  return absl::OkStatus();
+}
+
+void StepLoop::ReportProgress(uint64_t steps_done) {
+  progress_.set_step(steps_done);
+  progress_.set_training_seconds(absl::ToDoubleSeconds(absl::Now() - start_ - evaluating_));
+  observer_.OnProgress(progress_);
+  progress_.clear_losses();
+}
+
+}  // namespace paramd
