@@ -123,7 +123,9 @@ TEST(SlotTreeTest, EveryCoverIsExactCanonicalAndMinimal) {
           at += tree.SlotsIn(s);
         }
         ASSERT_EQ(at, end);
-        if (slots % 7 == 5 || slots == 64) ASSERT_EQ(cover.size(), FewestNodes(tree, first, end, names));
+        if (slots % 7 == 5 || slots == 64) {
+          ASSERT_EQ(cover.size(), FewestNodes(tree, first, end, names));
+        }
       }
     }
     EXPECT_THAT(tree.Cover(0, slots), ElementsAre(tree.Root()));
