@@ -1,0 +1,100 @@
+#include "worker/train/worker_metrics.h"
+
+namespace paramd {
+namespace {
+
+using prometheus::BuildCounter;
+using prometheus::BuildGauge;
+using prometheus::BuildHistogram;
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Gauge;
+
+const char* const kPhaseNames[] = {"data", "pull", "forward", "backward", "push"};
+
+// 0.1 ms to 13 s, doubling.
+const prometheus::Histogram::BucketBoundaries kStepBuckets = {0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032,
+                                                              0.0064, 0.0128, 0.0256, 0.0512, 0.1024, 0.2048,
+                                                              0.4096, 0.8192, 1.6384, 3.2768, 6.5536, 13.1072};
+
+Family<Counter>& CounterFamily(prometheus::Registry& registry, const char* name, const char* help) {
+  return BuildCounter().Name(name).Help(help).Register(registry);
+}
+
+}  // namespace
+
+WorkerMetrics::WorkerMetrics(prometheus::Registry& registry, const std::string& device)
+    : device_(device),
+      jobs_(BuildGauge().Name("paramd_worker_jobs").Help("Jobs that this worker holds.").Register(registry).Add({})),
+      step_duration_(BuildHistogram()
+                         .Name("paramd_worker_step_duration_seconds")
+                         .Help("Time of a training step by phase; forward ends when the first gradient is final.")
+                         .Register(registry)),
+      steps_(CounterFamily(registry, "paramd_worker_steps_total", "Training steps done.")),
+      samples_(CounterFamily(registry, "paramd_worker_samples_total", "Training samples seen.")),
+      tokens_(CounterFamily(registry, "paramd_worker_tokens_total", "Predictions trained on: tokens, or images.")),
+      loss_(BuildGauge()
+                .Name("paramd_worker_loss")
+                .Help("Mean training loss of the newest step over this worker's slots.")
+                .Register(registry)),
+      pushed_bytes_(
+          CounterFamily(registry, "paramd_worker_push_bytes_total", "Gradient bytes sent, retries included.")),
+      pulled_bytes_(CounterFamily(registry, "paramd_worker_pull_bytes_total", "Weight bytes received and accepted.")),
+      retries_(CounterFamily(registry, "paramd_worker_request_retries_total", "Push and pull requests sent again.")),
+      reconnections_(CounterFamily(registry, "paramd_worker_reconnections_total", "Streams to servers opened again.")),
+      non_finite_(
+          CounterFamily(registry, "paramd_worker_nonfinite_total", "Losses or gradients with NaN or infinity.")) {}
+
+std::unique_ptr<JobMetrics> WorkerMetrics::ForJob(const std::string& job_id) {
+  return std::make_unique<JobMetrics>(*this, job_id);
+}
+
+JobMetrics::JobMetrics(WorkerMetrics& metrics, const std::string& job_id)
+    : metrics_(metrics),
+      steps_(metrics.steps_.Add({{"train_job", job_id}})),
+      samples_(metrics.samples_.Add({{"train_job", job_id}})),
+      tokens_(metrics.tokens_.Add({{"train_job", job_id}})),
+      loss_(metrics.loss_.Add({{"train_job", job_id}})),
+      pushed_bytes_(metrics.pushed_bytes_.Add({{"train_job", job_id}})),
+      pulled_bytes_(metrics.pulled_bytes_.Add({{"train_job", job_id}})),
+      retries_(metrics.retries_.Add({{"train_job", job_id}})),
+      reconnections_(metrics.reconnections_.Add({{"train_job", job_id}})),
+      non_finite_loss_(metrics.non_finite_.Add({{"train_job", job_id}, {"where", "loss"}})),
+      non_finite_gradient_(metrics.non_finite_.Add({{"train_job", job_id}, {"where", "grad"}})) {
+  for (int i = 0; i < kPhases; ++i) {
+    step_duration_[i] = &metrics.step_duration_.Add(
+        {{"train_job", job_id}, {"device", metrics.device_}, {"phase", kPhaseNames[i]}}, kStepBuckets);
+  }
+}
+
+JobMetrics::~JobMetrics() {
+  for (prometheus::Histogram* histogram : step_duration_) metrics_.step_duration_.Remove(histogram);
+  metrics_.steps_.Remove(&steps_);
+  metrics_.samples_.Remove(&samples_);
+  metrics_.tokens_.Remove(&tokens_);
+  metrics_.loss_.Remove(&loss_);
+  metrics_.pushed_bytes_.Remove(&pushed_bytes_);
+  metrics_.pulled_bytes_.Remove(&pulled_bytes_);
+  metrics_.retries_.Remove(&retries_);
+  metrics_.reconnections_.Remove(&reconnections_);
+  metrics_.non_finite_.Remove(&non_finite_loss_);
+  metrics_.non_finite_.Remove(&non_finite_gradient_);
+}
+
+void JobMetrics::Observe(const StepReport& report, const ParameterClientStats& stats) {
+  const absl::Duration phases[kPhases] = {report.data, report.pull, report.forward, report.backward, report.push};
+  for (int i = 0; i < kPhases; ++i) step_duration_[i]->Observe(absl::ToDoubleSeconds(phases[i]));
+  steps_.Increment();
+  samples_.Increment(static_cast<double>(report.samples));
+  tokens_.Increment(static_cast<double>(report.tokens));
+  loss_.Set(report.loss);
+  pushed_bytes_.Increment(static_cast<double>(stats.pushed_bytes - seen_.pushed_bytes));
+  pulled_bytes_.Increment(static_cast<double>(stats.pulled_bytes - seen_.pulled_bytes));
+  retries_.Increment(static_cast<double>(stats.retries - seen_.retries));
+  reconnections_.Increment(static_cast<double>(stats.reconnections - seen_.reconnections));
+  if (report.non_finite_loss) non_finite_loss_.Increment();
+  if (report.non_finite_gradient) non_finite_gradient_.Increment();
+  seen_ = stats;
+}
+
+}  // namespace paramd

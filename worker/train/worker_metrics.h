@@ -1,0 +1,82 @@
+// The worker's metric families and, per job, their series, which end with the job.
+//
+//   WorkerMetrics metrics(*registry, "cpu");
+//   std::unique_ptr<JobMetrics> job = metrics.ForJob("gpt-a1b2c3");      // Series removed when it is destroyed.
+//   job->Observe(step_report, client->stats());
+//
+// WorkerMetrics is thread safe; a JobMetrics belongs to its training thread and must not outlive the WorkerMetrics.
+#ifndef PARAMD_WORKER_TRAIN_WORKER_METRICS_H_
+#define PARAMD_WORKER_TRAIN_WORKER_METRICS_H_
+
+#include <array>
+#include <memory>
+#include <string>
+
+#include "prometheus/counter.h"
+#include "prometheus/family.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+#include "worker/parameter_client/parameter_client.h"
+#include "worker/train/step_loop.h"
+
+namespace paramd {
+
+class JobMetrics;
+
+class WorkerMetrics {
+ public:
+  // `device` is the kind of device, from a closed set ("cpu").
+  WorkerMetrics(prometheus::Registry& registry, const std::string& device);
+
+  std::unique_ptr<JobMetrics> ForJob(const std::string& job_id);
+  void SetJobs(int jobs) { jobs_.Set(jobs); }
+
+ private:
+  friend class JobMetrics;
+
+  const std::string device_;
+  prometheus::Gauge& jobs_;
+  prometheus::Family<prometheus::Histogram>& step_duration_;
+  prometheus::Family<prometheus::Counter>& steps_;
+  prometheus::Family<prometheus::Counter>& samples_;
+  prometheus::Family<prometheus::Counter>& tokens_;
+  prometheus::Family<prometheus::Gauge>& loss_;
+  prometheus::Family<prometheus::Counter>& pushed_bytes_;
+  prometheus::Family<prometheus::Counter>& pulled_bytes_;
+  prometheus::Family<prometheus::Counter>& retries_;
+  prometheus::Family<prometheus::Counter>& reconnections_;
+  prometheus::Family<prometheus::Counter>& non_finite_;
+};
+
+class JobMetrics {
+ public:
+  JobMetrics(WorkerMetrics& metrics, const std::string& job_id);
+  ~JobMetrics();
+  JobMetrics(const JobMetrics&) = delete;
+  JobMetrics& operator=(const JobMetrics&) = delete;
+
+  // A step of the job, and the client's totals after it.
+  void Observe(const StepReport& report, const ParameterClientStats& stats);
+
+ private:
+  static constexpr int kPhases = 5;
+
+  WorkerMetrics& metrics_;
+  std::array<prometheus::Histogram*, kPhases> step_duration_;
+  prometheus::Counter& steps_;
+  prometheus::Counter& samples_;
+  prometheus::Counter& tokens_;
+  prometheus::Gauge& loss_;
+  prometheus::Counter& pushed_bytes_;
+  prometheus::Counter& pulled_bytes_;
+  prometheus::Counter& retries_;
+  prometheus::Counter& reconnections_;
+  prometheus::Counter& non_finite_loss_;
+  prometheus::Counter& non_finite_gradient_;
+  ParameterClientStats seen_;
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_WORKER_TRAIN_WORKER_METRICS_H_
