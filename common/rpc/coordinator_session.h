@@ -6,6 +6,11 @@
 //   session.Report(report);       // any thread
 //   session.Stop("SIGTERM");      // sends Goodbye
 //
+// The lease ends Welcome.lease_ms after the sending of the last heartbeat that was acknowledged (or of the
+// registration), so never later here than at the coordinator. A stream that breaks does not end it. When it ends, or
+// more reports wait than ReportBuffer holds, OnLeaseLost is called once and the daemon registers again with the same
+// incarnation.
+//
 // Threading: one thread of its own calls the handler's methods, one at a time; they must not block. Report, welcomed()
 // and SetMemoryUsed are thread safe.
 #ifndef PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
@@ -52,7 +57,8 @@ class CoordinatorSession {
   ~CoordinatorSession();  // Stops, if running.
 
   void Start();
-  // Sends Goodbye when connected, then ends the thread. No handler call after it returns. Idempotent.
+  // Sends Goodbye when connected, waits at most two seconds for the coordinator to close, then ends the thread. No
+  // handler call after it returns. Idempotent. Not from a handler's method.
   void Stop(const std::string& reason);
 
   // Reports that carry progress (worker or server) may be dropped when not connected; all others are numbered, kept,
