@@ -1,0 +1,78 @@
+// What goes into a chunk and what comes out of it: plain values, no behaviour.
+#ifndef PARAMD_SERVER_STORE_CHUNK_REQUEST_H_
+#define PARAMD_SERVER_STORE_CHUNK_REQUEST_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/partition/slot_tree.h"
+#include "server/store/snapshot.h"
+
+namespace paramd {
+
+// Names a request among all that are open: the caller's number of the stream it came on and its id on that stream.
+struct RequestKey {
+  uint64_t stream = 0;
+  uint64_t request_id = 0;
+  bool operator==(const RequestKey&) const = default;
+};
+
+// A decoded ParameterRequest; the fields have its meanings.
+struct ChunkRequest {
+  RequestKey key;
+  uint64_t generation = 0;
+  uint32_t worker = 0;
+  uint64_t worker_incarnation = 0;
+  uint32_t chunk = 0;
+  bool push = false;
+  bool pull = false;
+  uint64_t step = 0;
+  Subtree subtree;
+  uint32_t slot_count = 0;
+  uint64_t min_version = 0;
+  uint64_t min_clock = 0;
+  absl::Time deadline = absl::InfiniteFuture();
+  absl::string_view payload;  // Only needed during the call.
+};
+
+// The answer to one request.
+struct Answer {
+  RequestKey key;
+  absl::Status status;
+  uint32_t chunk = 0;
+  bool duplicate = false;
+  uint64_t version = 0;
+  uint64_t min_clock = 0;
+  SnapshotPointer snapshot;  // Of a pull that succeeded; null otherwise.
+};
+
+// A chunk's share of a step's squared gradient norm.
+struct StepNorm {
+  uint64_t step = 0;
+  uint32_t chunk = 0;
+  double squared_norm = 0;  // Of the averaged gradient.
+};
+
+// An optimizer step that was applied or skipped.
+struct AppliedStep {
+  uint64_t step = 0;  // Global step (sync) or the clock of the push (ssp, async).
+  double learning_rate = 0;
+  bool skipped = false;    // For a non-finite gradient.
+  uint64_t staleness = 0;  // ssp, async: how far the pusher was ahead of the slowest worker, in clocks.
+};
+
+// What the caller has to do after an event. Every request is answered exactly once.
+struct ChunkActions {
+  std::vector<Answer> answers;
+  std::vector<AppliedStep> applied;
+  std::optional<StepNorm> norm;  // sync: a step's sum is complete.
+  absl::Status failure;          // Not OK: the whole job must fail with it.
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_SERVER_STORE_CHUNK_REQUEST_H_
