@@ -1,0 +1,573 @@
+#include "server/coordinator/job_machine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/base/error.h"
+#include "common/rpc/error_status.h"
+#include "server/coordinator/proto_time.h"
+
+namespace paramd {
+namespace {
+
+using coordinator::Outcome;
+using coordinator::Participant;
+using coordinator::PendingEvaluation;
+
+// Evaluations of which some worker's share is missing; the oldest is given up beyond this.
+constexpr int kMaxPendingEvaluations = 64;
+
+std::string RoleName(v1::NodeRole role) { return role == v1::NODE_ROLE_SERVER ? "server" : "worker"; }
+std::string Describe(const NodeRef& node) { return absl::StrCat(RoleName(node.role), " ", node.node_id); }
+
+// "FAILED" of JOB_STATE_FAILED.
+std::string StateName(v1::JobState state) { return v1::JobState_Name(state).substr(sizeof("JOB_STATE_") - 1); }
+
+Outcome MakeOutcome(v1::JobState state, absl::string_view reason, const std::string& message) {
+  Outcome outcome;
+  outcome.set_state(state);
+  outcome.set_reason(std::string(reason));
+  outcome.set_message(message);
+  return outcome;
+}
+
+Outcome FailedOutcome(const absl::Status& error) {
+  std::string reason = ErrorReason(error);
+  if (reason.empty()) reason = "JOB_FAILED";
+  Outcome outcome = MakeOutcome(v1::JOB_STATE_FAILED, reason, std::string(error.message()));
+  *outcome.mutable_error() = ToRpcStatus(error);
+  return outcome;
+}
+
+bool IsActivePhase(v1::JobPhase phase) {
+  return phase >= v1::JOB_PHASE_PREPARING_SERVERS && phase <= v1::JOB_PHASE_SAVING;
+}
+
+std::string PlacementMessage(const v1::Placement& placement) {
+  const auto server_name = [](std::string* out, const v1::ServerPlacement& s) { absl::StrAppend(out, s.node_id()); };
+  const auto worker_name = [](std::string* out, const v1::WorkerPlacement& w) {
+    absl::StrAppend(out, w.node_id(), " (slots ", w.first_slot(), "..", w.first_slot() + w.slot_count() - 1, ")");
+  };
+  return absl::StrCat(placement.chunk_server_size(), " chunks on ",
+                      absl::StrJoin(placement.servers(), ", ", server_name), "; ",
+                      absl::StrJoin(placement.workers(), ", ", worker_name));
+}
+
+}  // namespace
+
+bool IsTerminal(v1::JobState state) {
+  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED || state == v1::JOB_STATE_CANCELLED;
+}
+
+JobMachine::JobMachine(coordinator::JobRecord& record, const JobMachineOptions& options, absl::Time now)
+    : record_(record), options_(options), now_(now) {}
+
+// ------------------------------------------------------------------------------------------------ small steps
+
+NodeRef JobMachine::Server(int index) const {
+  const v1::ServerPlacement& server = record_.job().placement().servers(index);
+  return {v1::NODE_ROLE_SERVER, server.node_id(), server.incarnation()};
+}
+
+NodeRef JobMachine::Worker(int index) const {
+  const v1::WorkerPlacement& worker = record_.job().placement().workers(index);
+  return {v1::NODE_ROLE_WORKER, worker.node_id(), worker.incarnation()};
+}
+
+Participant* JobMachine::Find(const NodeRef& node) {
+  for (int i = 0; i < record_.servers_size(); ++i) {
+    if (Server(i) == node) return record_.mutable_servers(i);
+  }
+  for (int i = 0; i < record_.workers_size(); ++i) {
+    if (Worker(i) == node) return record_.mutable_workers(i);
+  }
+  return nullptr;
+}
+
+void JobMachine::EnterPhase(v1::JobPhase phase, absl::Duration timeout) {
+  effects_.changed = true;
+  job().set_phase(phase);
+  if (timeout == absl::InfiniteDuration()) {
+    record_.clear_phase_deadline();
+  } else {
+    *record_.mutable_phase_deadline() = ToTimestamp(now_ + timeout);
+  }
+}
+
+void JobMachine::SetReason(absl::string_view reason, const std::string& message) {
+  effects_.changed = true;
+  job().set_reason(std::string(reason));
+  job().set_message(message);
+}
+
+void JobMachine::AddEvent(absl::string_view reason, const std::string& message, bool warning) {
+  effects_.changed = true;
+  job().set_last_event_sequence(job().last_event_sequence() + 1);
+  v1::JobEvent event;
+  event.set_job_id(job().job_id());
+  event.set_sequence(job().last_event_sequence());
+  *event.mutable_time() = ToTimestamp(now_);
+  event.set_reason(std::string(reason));
+  event.set_message(message);
+  event.set_state(job().state());
+  event.set_warning(warning);
+  effects_.events.push_back(std::move(event));
+}
+
+void JobMachine::Send(const NodeRef& to, v1::CoordinatorMessage message) {
+  effects_.commands.push_back({to, std::move(message)});
+}
+
+v1::CoordinatorMessage JobMachine::PrepareMessage(const NodeRef& node) {
+  v1::CoordinatorMessage message;
+  v1::JobAssignment* assignment = node.role == v1::NODE_ROLE_SERVER
+                                      ? message.mutable_prepare_server()->mutable_assignment()
+                                      : message.mutable_prepare_worker()->mutable_assignment();
+  assignment->set_job_id(job().job_id());
+  assignment->set_generation(job().generation());
+  *assignment->mutable_spec() = job().spec();
+  *assignment->mutable_placement() = job().placement();
+  for (int i = 0; i < record_.servers_size(); ++i) {
+    if (Server(i) == node) message.mutable_prepare_server()->set_server_index(i);
+  }
+  for (int i = 0; i < record_.workers_size(); ++i) {
+    if (Worker(i) == node) message.mutable_prepare_worker()->set_worker_index(i);
+  }
+  return message;
+}
+
+void JobMachine::SendPhaseCommands(const NodeRef& node, const Participant& participant) {
+  const bool server = node.role == v1::NODE_ROLE_SERVER;
+  const auto addressed = [this](auto* command) {
+    command->set_job_id(job().job_id());
+    command->set_generation(job().generation());
+    return command;
+  };
+  v1::CoordinatorMessage message;
+  switch (job().phase()) {
+    case v1::JOB_PHASE_PREPARING_SERVERS:
+      if (server && !participant.prepared()) Send(node, PrepareMessage(node));
+      return;
+    case v1::JOB_PHASE_PREPARING_WORKERS:
+      if (!server && !participant.prepared()) Send(node, PrepareMessage(node));
+      return;
+    case v1::JOB_PHASE_TRAINING:
+    case v1::JOB_PHASE_STOPPING:
+      if (server || participant.finished()) return;
+      // Before any stop: a worker that was away may not know yet that training has started.
+      addressed(message.mutable_start());
+      Send(node, message);
+      if (job().phase() == v1::JOB_PHASE_TRAINING) return;
+      if (record_.has_stop_step()) {
+        addressed(message.mutable_stop_at())->set_step(record_.stop_step());
+      } else {
+        addressed(message.mutable_stop_request());
+      }
+      Send(node, message);
+      return;
+    case v1::JOB_PHASE_SAVING:
+      if (!(node == Server(0))) return;
+      addressed(message.mutable_save());
+      Send(node, message);
+      return;
+    case v1::JOB_PHASE_RELEASING:
+      if (participant.released()) return;
+      addressed(message.mutable_release())
+          ->set_reason(absl::StrCat(record_.outcome().reason(), ": ", record_.outcome().message()));
+      Send(node, message);
+      return;
+    default:
+      return;
+  }
+}
+
+void JobMachine::SendPhaseCommandsToAll() {
+  for (int i = 0; i < record_.servers_size(); ++i) SendPhaseCommands(Server(i), record_.servers(i));
+  for (int i = 0; i < record_.workers_size(); ++i) SendPhaseCommands(Worker(i), record_.workers(i));
+}
+
+// ------------------------------------------------------------------------------------------------ before running
+
+void JobMachine::OnSubmitted() {
+  job().set_state(v1::JOB_STATE_PENDING);
+  *job().mutable_create_time() = ToTimestamp(now_);
+  EnterPhase(v1::JOB_PHASE_QUEUED, absl::InfiniteDuration());
+  SetReason("QUEUED", "waits to be scheduled");
+  AddEvent("SUBMITTED",
+           absl::StrCat("accepted: ", job().parameters(), " parameters, ", job().spec().training().steps(), " steps"));
+}
+
+void JobMachine::OnWaiting(const std::string& reason, const std::string& message) {
+  if (job().state() != v1::JOB_STATE_PENDING) return;
+  if (job().reason() == reason && job().message() == message) return;
+  const bool new_reason = job().reason() != reason;
+  SetReason(reason, message);
+  if (new_reason) AddEvent(reason, message);
+}
+
+void JobMachine::OnUnschedulable(const absl::Status& error) {
+  if (job().state() == v1::JOB_STATE_PENDING) Fail(error);
+}
+
+void JobMachine::OnPlaced(const v1::Placement& placement) {
+  if (job().state() != v1::JOB_STATE_PENDING) return;
+  job().set_state(v1::JOB_STATE_RUNNING);
+  job().set_generation(1);
+  *job().mutable_start_time() = ToTimestamp(now_);
+  *job().mutable_placement() = placement;
+  job().mutable_progress()->set_total_steps(job().spec().training().steps());
+  record_.clear_servers();
+  record_.clear_workers();
+  for (int i = 0; i < placement.servers_size(); ++i) record_.add_servers();
+  for (int i = 0; i < placement.workers_size(); ++i) record_.add_workers();
+  EnterPhase(v1::JOB_PHASE_PREPARING_SERVERS, options_.preparing_timeout);
+  SetReason("PREPARING_SERVERS",
+            absl::StrCat("waits for ", placement.servers_size(), " servers to allocate the weights"));
+  AddEvent("SCHEDULED", PlacementMessage(placement));
+  SendPhaseCommandsToAll();
+}
+
+// ------------------------------------------------------------------------------------------------ reports
+
+void JobMachine::OnReport(const NodeRef& from, const v1::JobReport& report) {
+  Participant* participant = Find(from);
+  if (participant == nullptr || job().state() != v1::JOB_STATE_RUNNING) return;
+  if (report.generation() != job().generation()) return;
+  switch (report.report_case()) {
+    case v1::JobReport::kPrepared:
+      return OnPrepared(from, *participant);
+    case v1::JobReport::kEvaluation:
+      return OnEvaluation(from, report.evaluation());
+    case v1::JobReport::kStopPoint:
+      return OnStopPoint(*participant, report.stop_point().step());
+    case v1::JobReport::kFinished:
+      return OnFinished(from, *participant, report.finished());
+    case v1::JobReport::kSaved:
+      return OnSaved(from, report.saved());
+    case v1::JobReport::kFailed:
+      return OnFailed(from, report.failed());
+    case v1::JobReport::kReleased:
+      return OnReleased(*participant);
+    default:
+      return;  // Progress is not the machine's; an unknown kind is a newer daemon's.
+  }
+}
+
+void JobMachine::OnPrepared(const NodeRef& from, Participant& participant) {
+  const bool server = from.role == v1::NODE_ROLE_SERVER;
+  const v1::JobPhase phase = server ? v1::JOB_PHASE_PREPARING_SERVERS : v1::JOB_PHASE_PREPARING_WORKERS;
+  if (job().phase() != phase || participant.prepared()) return;
+  participant.set_prepared(true);
+  effects_.changed = true;
+  MaybeAllPrepared();
+}
+
+void JobMachine::MaybeAllPrepared() {
+  const auto prepared = [](const Participant& p) { return p.prepared(); };
+  if (job().phase() == v1::JOB_PHASE_PREPARING_SERVERS) {
+    if (!std::all_of(record_.servers().begin(), record_.servers().end(), prepared)) return;
+    EnterPhase(v1::JOB_PHASE_PREPARING_WORKERS, options_.preparing_timeout);
+    SetReason("PREPARING_WORKERS", absl::StrCat("waits for ", record_.workers_size(), " workers to open their data"));
+    AddEvent("SERVERS_PREPARED", absl::StrCat(record_.servers_size(), " servers hold the initial weights"));
+  } else {
+    if (!std::all_of(record_.workers().begin(), record_.workers().end(), prepared)) return;
+    EnterPhase(v1::JOB_PHASE_TRAINING, absl::InfiniteDuration());
+    SetReason("TRAINING", absl::StrCat("trains on ", record_.workers_size(), " workers"));
+    AddEvent("STARTED", absl::StrCat("training of ", job().spec().training().steps(), " steps starts on ",
+                                     record_.workers_size(), " workers"));
+  }
+  SendPhaseCommandsToAll();
+}
+
+void JobMachine::OnEvaluation(const NodeRef& from, const v1::Evaluation& evaluation) {
+  if (from.role != v1::NODE_ROLE_WORKER || !IsActivePhase(job().phase())) return;
+  const v1::JobProgress& progress = job().progress();
+  if (progress.has_validation_loss() && evaluation.step() <= progress.validation_step()) return;
+  auto* pending = record_.mutable_evaluations();
+  auto entry = std::find_if(pending->begin(), pending->end(),
+                            [&](const PendingEvaluation& e) { return e.step() >= evaluation.step(); });
+  if (entry == pending->end() || entry->step() != evaluation.step()) {
+    const auto position = entry - pending->begin();
+    pending->Add()->set_step(evaluation.step());
+    std::rotate(pending->begin() + position, pending->end() - 1, pending->end());
+    entry = pending->begin() + position;
+  }
+  for (int i = 0; i < record_.workers_size(); ++i) {
+    if (Worker(i) == from) (*entry->mutable_shares())[i] = evaluation;
+  }
+  effects_.changed = true;
+  if (static_cast<int>(entry->shares().size()) == record_.workers_size()) {
+    const PendingEvaluation complete = *entry;
+    // An older evaluation that is still incomplete will never be the newest.
+    pending->erase(pending->begin(), entry + 1);
+    CompleteEvaluation(complete);
+  } else if (pending->size() > kMaxPendingEvaluations) {
+    pending->erase(pending->begin());
+  }
+}
+
+void JobMachine::CompleteEvaluation(const PendingEvaluation& evaluation) {
+  double loss_sum = 0;
+  uint64_t count = 0;
+  uint64_t correct = 0;
+  for (int worker = 0; worker < record_.workers_size(); ++worker) {  // In worker order: the same sum every time.
+    const v1::Evaluation& share = evaluation.shares().at(worker);
+    loss_sum += share.loss_sum();
+    count += share.count();
+    correct += share.correct();
+  }
+  if (count == 0) {
+    AddEvent("EVALUATION_EMPTY", absl::StrCat("step ", evaluation.step(), ": the held-out split has no samples"), true);
+    return;
+  }
+  v1::JobProgress& progress = *job().mutable_progress();
+  progress.set_validation_loss(loss_sum / static_cast<double>(count));
+  progress.set_validation_step(evaluation.step());
+  const double accuracy = static_cast<double>(correct) / static_cast<double>(count);
+  if (job().spec().model().has_mlp()) progress.set_validation_accuracy(accuracy);
+  AddEvent("EVALUATED", absl::StrFormat("step %d: validation loss %.4f, accuracy %.2f %% of %d", evaluation.step(),
+                                        progress.validation_loss(), 100 * accuracy, count));
+}
+
+void JobMachine::OnStopPoint(Participant& participant, uint64_t step) {
+  if (job().phase() != v1::JOB_PHASE_STOPPING || record_.has_stop_step() || participant.has_stop_point()) return;
+  participant.set_stop_point(std::min<uint64_t>(step, job().spec().training().steps()));
+  effects_.changed = true;
+  MaybeStopAgreed();
+}
+
+void JobMachine::MaybeStopAgreed() {
+  if (job().phase() != v1::JOB_PHASE_STOPPING || record_.has_stop_step()) return;
+  uint64_t stop_step = 0;
+  for (const Participant& worker : record_.workers()) {
+    if (!worker.has_stop_point()) return;
+    stop_step = std::max<uint64_t>(stop_step, worker.stop_point());
+  }
+  record_.set_stop_step(stop_step);
+  EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
+  SetReason("STOPPING", absl::StrCat("all workers stop after ", stop_step, " steps"));
+  AddEvent("STOP_AGREED", job().message());
+  SendPhaseCommandsToAll();
+}
+
+void JobMachine::OnFinished(const NodeRef& from, Participant& participant, const v1::WorkerFinished& finished) {
+  if (from.role != v1::NODE_ROLE_WORKER || participant.finished()) return;
+  if (job().phase() != v1::JOB_PHASE_TRAINING && job().phase() != v1::JOB_PHASE_STOPPING) return;
+  participant.set_finished(true);
+  participant.set_stop_point(finished.step());
+  if (!finished.sample_text().empty()) job().set_sample_text(finished.sample_text());
+  effects_.changed = true;
+  MaybeStopAgreed();
+  MaybeAllFinished();
+}
+
+void JobMachine::MaybeAllFinished() {
+  uint64_t step = UINT64_MAX;
+  for (const Participant& worker : record_.workers()) {
+    if (!worker.finished()) return;
+    step = std::min<uint64_t>(step, worker.stop_point());
+  }
+  v1::JobProgress& progress = *job().mutable_progress();
+  progress.set_step(std::max<uint64_t>(progress.step(), step));
+  EnterPhase(v1::JOB_PHASE_SAVING, options_.saving_timeout);
+  SetReason("SAVING", absl::StrCat("waits for ", Describe(Server(0)), " to write the weights of step ", step));
+  AddEvent("TRAINING_FINISHED", absl::StrCat("all workers have finished ", step, " steps"));
+  SendPhaseCommandsToAll();
+}
+
+void JobMachine::OnSaved(const NodeRef& from, const v1::WeightsSaved& saved) {
+  if (job().phase() != v1::JOB_PHASE_SAVING || !(from == Server(0))) return;
+  job().set_final_weights_sha256(saved.sha256());
+  job().set_output_directory(saved.directory());
+  AddEvent("WEIGHTS_SAVED", absl::StrCat("step ", saved.step(), ": ", saved.bytes(), " bytes in ", saved.directory()));
+  const uint64_t step = job().progress().step();
+  if (record_.cancel_requested()) {
+    Release(
+        MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", absl::StrCat("cancelled at step ", step, "; weights saved")));
+  } else {
+    Release(MakeOutcome(v1::JOB_STATE_SUCCEEDED, "SUCCEEDED", absl::StrCat("trained ", step, " steps")));
+  }
+}
+
+void JobMachine::OnFailed(const NodeRef& from, const google::rpc::Status& status) {
+  if (!IsActivePhase(job().phase())) return;
+  absl::Status error = FromRpcStatus(status);
+  if (error.ok()) error = absl::UnknownError("reported a failure without an error");
+  std::string reason = ErrorReason(error);
+  if (reason.empty()) reason = from.role == v1::NODE_ROLE_SERVER ? "SERVER_FAILED" : "WORKER_FAILED";
+  ErrorMetadata metadata = GetErrorMetadata(error);
+  metadata["node"] = from.node_id;
+  const bool peer_unreachable = absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error);
+  Fail(MakeError(error.code(), reason, absl::StrCat(Describe(from), ": ", error.message()), metadata),
+       peer_unreachable);
+}
+
+void JobMachine::OnReleased(Participant& participant) {
+  if (job().phase() != v1::JOB_PHASE_RELEASING || participant.released()) return;
+  participant.set_released(true);
+  effects_.changed = true;
+  MaybeAllReleased();
+}
+
+// ------------------------------------------------------------------------------------------------ nodes, users, time
+
+void JobMachine::OnNodeLost(const NodeRef& node, const std::string& what) {
+  Participant* participant = Find(node);
+  if (participant == nullptr || participant->lost() || job().state() != v1::JOB_STATE_RUNNING) return;
+  participant->set_lost(true);
+  participant->set_released(true);
+  effects_.changed = true;
+  const std::string message = absl::StrCat(Describe(node), " lost: ", what);
+  if (job().phase() == v1::JOB_PHASE_RELEASING) return OnLostWhileReleasing(node, message);
+  const bool server = node.role == v1::NODE_ROLE_SERVER;
+  if (!server && participant->finished()) {
+    AddEvent("WORKER_LOST", absl::StrCat(message, "; it had finished its steps"), true);
+    return;
+  }
+  Fail(MakeError(absl::StatusCode::kUnavailable, server ? "SERVER_LOST" : "WORKER_LOST", message,
+                 {{"node", node.node_id}}));
+}
+
+void JobMachine::OnLostWhileReleasing(const NodeRef& node, const std::string& message) {
+  const bool server = node.role == v1::NODE_ROLE_SERVER;
+  const std::string reason = server ? "SERVER_LOST" : "WORKER_LOST";
+  AddEvent(reason, message, true);
+  if (record_.outcome().peer_unreachable()) {
+    const std::string first = absl::StrCat(message, "; first noticed by ", record_.outcome().message());
+    *record_.mutable_outcome() =
+        FailedOutcome(MakeError(absl::StatusCode::kUnavailable, reason, first, {{"node", node.node_id}}));
+    SetReason(reason, first);
+  }
+  MaybeAllReleased();
+}
+
+void JobMachine::OnReconnected(const NodeRef& node, bool held) {
+  Participant* participant = Find(node);
+  if (participant == nullptr || participant->lost() || job().state() != v1::JOB_STATE_RUNNING) return;
+  if (!held && job().phase() == v1::JOB_PHASE_RELEASING) return OnReleased(*participant);
+  if (held || !participant->prepared() || participant->finished()) return SendPhaseCommands(node, *participant);
+  OnNodeLost(node, "it came back without the job's state");
+}
+
+absl::Status JobMachine::OnCancel(bool save) {
+  const bool ending = job().phase() == v1::JOB_PHASE_RELEASING;
+  if (IsTerminal(job().state()) || (ending && record_.outcome().state() != v1::JOB_STATE_CANCELLED)) {
+    const v1::JobState state = ending ? record_.outcome().state() : job().state();
+    return MakeError(absl::StatusCode::kFailedPrecondition, "JOB_ALREADY_FINISHED",
+                     absl::StrCat("job ", job().job_id(), " is over: ", StateName(state)),
+                     {{"jobId", job().job_id()}, {"state", StateName(state)}});
+  }
+  if (ending || (record_.cancel_requested() && (save || !record_.save_on_cancel()))) return absl::OkStatus();
+  record_.set_cancel_requested(true);
+  record_.set_save_on_cancel(save);
+  AddEvent("CANCEL_REQUESTED", save ? "cancel, saving the weights" : "cancel, not saving the weights");
+  const bool trained = job().phase() == v1::JOB_PHASE_TRAINING || job().phase() == v1::JOB_PHASE_SAVING;
+  if (!save || !trained) {
+    const std::string message = trained || job().phase() == v1::JOB_PHASE_STOPPING
+                                    ? absl::StrCat("cancelled at step ", job().progress().step(), "; weights not saved")
+                                    : "cancelled before training started; there are no weights to save";
+    Release(MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", message));
+  } else if (job().phase() == v1::JOB_PHASE_TRAINING) {
+    EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
+    SetReason("STOPPING", "waits for the workers to name the step they can stop at");
+    SendPhaseCommandsToAll();
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> JobMachine::WaitingFor() const {
+  std::vector<std::string> names;
+  const v1::JobPhase phase = record_.job().phase();
+  const auto waits = [&](const Participant& p, bool server, int index) {
+    if (phase == v1::JOB_PHASE_RELEASING) return !p.released();
+    if (phase == v1::JOB_PHASE_SAVING) return server && index == 0;
+    if (phase == v1::JOB_PHASE_PREPARING_SERVERS) return server && !p.prepared();
+    if (phase == v1::JOB_PHASE_PREPARING_WORKERS) return !server && !p.prepared();
+    return !server && (record_.has_stop_step() ? !p.finished() : !p.has_stop_point());
+  };
+  for (int i = 0; i < record_.servers_size(); ++i) {
+    if (waits(record_.servers(i), true, i)) names.push_back(Describe(Server(i)));
+  }
+  for (int i = 0; i < record_.workers_size(); ++i) {
+    if (waits(record_.workers(i), false, i)) names.push_back(Describe(Worker(i)));
+  }
+  return names;
+}
+
+void JobMachine::OnTick() {
+  if (!record_.has_phase_deadline() || now_ < FromTimestamp(record_.phase_deadline())) return;
+  if (IsTerminal(job().state())) return;
+  const std::string names = absl::StrJoin(WaitingFor(), ", ");
+  switch (job().phase()) {
+    case v1::JOB_PHASE_RELEASING:
+      AddEvent("RELEASE_SKIPPED", absl::StrCat("no answer to the release from ", names), true);
+      return Finish();
+    case v1::JOB_PHASE_PREPARING_SERVERS:
+    case v1::JOB_PHASE_PREPARING_WORKERS:
+      return Fail(MakeError(
+          absl::StatusCode::kDeadlineExceeded, "PREPARE_TIMEOUT",
+          absl::StrCat("not prepared within ", absl::FormatDuration(options_.preparing_timeout), ": ", names)));
+    case v1::JOB_PHASE_STOPPING:
+      return Fail(
+          MakeError(absl::StatusCode::kDeadlineExceeded, "STOP_TIMEOUT",
+                    absl::StrCat("not stopped within ", absl::FormatDuration(options_.stopping_timeout), ": ", names)));
+    default:
+      return Fail(MakeError(
+          absl::StatusCode::kDeadlineExceeded, "SAVE_TIMEOUT",
+          absl::StrCat("weights not saved within ", absl::FormatDuration(options_.saving_timeout), ": ", names)));
+  }
+}
+
+void JobMachine::OnCoordinatorRestart() {
+  if (IsTerminal(job().state())) return;
+  if (record_.has_phase_deadline()) {
+    const v1::JobPhase phase = job().phase();
+    EnterPhase(phase, phase == v1::JOB_PHASE_SAVING      ? options_.saving_timeout
+                      : phase == v1::JOB_PHASE_STOPPING  ? options_.stopping_timeout
+                      : phase == v1::JOB_PHASE_RELEASING ? options_.releasing_timeout
+                                                         : options_.preparing_timeout);
+  }
+  AddEvent("COORDINATOR_RESTARTED", "the coordinator restarted; the job was read back from its store");
+}
+
+// ------------------------------------------------------------------------------------------------ the end
+
+void JobMachine::Fail(const absl::Status& error, bool peer_unreachable) {
+  Outcome outcome = FailedOutcome(error);
+  outcome.set_peer_unreachable(peer_unreachable);
+  AddEvent(outcome.reason(), outcome.message(), true);
+  Release(std::move(outcome));
+}
+
+void JobMachine::Release(Outcome outcome) {
+  SetReason(outcome.reason(), outcome.message());
+  *record_.mutable_outcome() = std::move(outcome);
+  record_.clear_evaluations();
+  EnterPhase(v1::JOB_PHASE_RELEASING, options_.releasing_timeout);
+  SendPhaseCommandsToAll();
+  MaybeAllReleased();
+}
+
+void JobMachine::MaybeAllReleased() {
+  const auto released = [](const Participant& p) { return p.released(); };
+  if (!std::all_of(record_.servers().begin(), record_.servers().end(), released)) return;
+  if (!std::all_of(record_.workers().begin(), record_.workers().end(), released)) return;
+  Finish();
+}
+
+void JobMachine::Finish() {
+  const Outcome& outcome = record_.outcome();
+  job().set_state(outcome.state());
+  if (outcome.has_error()) *job().mutable_error() = outcome.error();
+  *job().mutable_end_time() = ToTimestamp(now_);
+  EnterPhase(v1::JOB_PHASE_DONE, absl::InfiniteDuration());
+  SetReason(outcome.reason(), outcome.message());
+  const bool failed = outcome.state() == v1::JOB_STATE_FAILED;
+  AddEvent(StateName(outcome.state()),
+           failed ? absl::StrCat(outcome.reason(), ": ", outcome.message()) : outcome.message(), failed);
+}
+
+}  // namespace paramd

@@ -1,0 +1,131 @@
+// One job's life as a state machine over its JobRecord: events go in, a changed record and effects come out.
+//
+//   JobMachine machine(record, options, clock.Now());
+//   machine.OnReport({v1::NODE_ROLE_WORKER, "worker-1", incarnation}, report);
+//   JobEffects effects = machine.TakeEffects();   // store record + effects.events, then send effects.commands
+//
+//   PENDING/QUEUED -> RUNNING/PREPARING_SERVERS -> PREPARING_WORKERS -> TRAINING -> SAVING -> RELEASING -> SUCCEEDED
+//   TRAINING -> STOPPING -> SAVING -> RELEASING -> CANCELLED       (cancel with save)
+//   any RUNNING phase -> RELEASING -> FAILED | CANCELLED           (failure, lost node, timeout; cancel)
+//   PENDING -> FAILED | CANCELLED
+//
+// Every phase that waits for daemons has a deadline; when it passes the job fails and names whom it waited for
+// (RELEASING: the nodes are skipped). Everything is idempotent: repeated reports, cancels and reconnections change
+// nothing. A pure core: no I/O, no threads, no clock; not thread safe. Progress numbers are job_progress.h's.
+#ifndef PARAMD_SERVER_COORDINATOR_JOB_MACHINE_H_
+#define PARAMD_SERVER_COORDINATOR_JOB_MACHINE_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "proto/cluster.pb.h"
+#include "proto/job.pb.h"
+#include "server/coordinator/job_record.pb.h"
+
+namespace paramd {
+
+struct JobMachineOptions {
+  absl::Duration preparing_timeout = absl::Seconds(120);  // Servers and workers, each.
+  absl::Duration stopping_timeout = absl::Seconds(60);    // To agree on the last step, and again to reach it.
+  absl::Duration saving_timeout = absl::Seconds(120);
+  absl::Duration releasing_timeout = absl::Seconds(10);
+};
+
+struct NodeRef {
+  v1::NodeRole role = v1::NODE_ROLE_UNSPECIFIED;
+  std::string node_id;
+  uint64_t incarnation = 0;
+  bool operator==(const NodeRef&) const = default;
+};
+
+struct JobCommand {
+  NodeRef to;
+  v1::CoordinatorMessage message;
+};
+
+struct JobEffects {
+  bool changed = false;              // The record must be stored, with the events, before the commands are sent.
+  std::vector<v1::JobEvent> events;  // Numbered; the last one's sequence is job.last_event_sequence.
+  std::vector<JobCommand> commands;  // Idempotent for the receiver.
+};
+
+// Whether the state is SUCCEEDED, FAILED or CANCELLED.
+bool IsTerminal(v1::JobState state);
+
+class JobMachine {
+ public:
+  // `record` must outlive the machine; the methods change it.
+  JobMachine(coordinator::JobRecord& record, const JobMachineOptions& options, absl::Time now);
+
+  // A record fresh from Submit: QUEUED, event SUBMITTED.
+  void OnSubmitted();
+  // PENDING: why it still waits. An event when the reason is a new one.
+  void OnWaiting(const std::string& reason, const std::string& message);
+  // PENDING: it can never run.
+  void OnUnschedulable(const absl::Status& error);
+  // PENDING: goes to these nodes.
+  void OnPlaced(const v1::Placement& placement);
+  // A participant's report other than progress. Those of another generation or of strangers are ignored.
+  void OnReport(const NodeRef& from, const v1::JobReport& report);
+  // A participant's lease ended, it left, or it came back without the job; `what` says which, for people.
+  void OnNodeLost(const NodeRef& node, const std::string& what);
+  // A participant has a session again: sends the commands of the phase once more, or fails the job when the daemon no
+  // longer holds (`held`) what the phase needs.
+  void OnReconnected(const NodeRef& node, bool held);
+  // kFailedPrecondition JOB_ALREADY_FINISHED when the job is over, or about to end another way.
+  absl::Status OnCancel(bool save);
+  // Deadlines.
+  void OnTick();
+  // After a restart of the coordinator: waits begin anew, since nobody could answer meanwhile.
+  void OnCoordinatorRestart();
+
+  JobEffects TakeEffects() { return std::move(effects_); }
+
+ private:
+  v1::Job& job() { return *record_.mutable_job(); }
+  coordinator::Participant* Find(const NodeRef& node);
+  NodeRef Server(int index) const;
+  NodeRef Worker(int index) const;
+  void EnterPhase(v1::JobPhase phase, absl::Duration timeout);
+  void AddEvent(absl::string_view reason, const std::string& message, bool warning = false);
+  void SetReason(absl::string_view reason, const std::string& message);
+  void Send(const NodeRef& to, v1::CoordinatorMessage message);
+  // The commands of the present phase that this participant has not answered yet.
+  void SendPhaseCommands(const NodeRef& node, const coordinator::Participant& participant);
+  void SendPhaseCommandsToAll();
+  v1::CoordinatorMessage PrepareMessage(const NodeRef& node);
+
+  void OnPrepared(const NodeRef& from, coordinator::Participant& participant);
+  void OnEvaluation(const NodeRef& from, const v1::Evaluation& evaluation);
+  void CompleteEvaluation(const coordinator::PendingEvaluation& evaluation);
+  void OnStopPoint(coordinator::Participant& participant, uint64_t step);
+  void OnFinished(const NodeRef& from, coordinator::Participant& participant, const v1::WorkerFinished& finished);
+  void OnSaved(const NodeRef& from, const v1::WeightsSaved& saved);
+  void OnFailed(const NodeRef& from, const google::rpc::Status& status);
+  void OnReleased(coordinator::Participant& participant);
+  void OnLostWhileReleasing(const NodeRef& node, const std::string& message);
+
+  void MaybeAllPrepared();
+  void MaybeStopAgreed();
+  void MaybeAllFinished();
+  void MaybeAllReleased();
+  // Decides how the job ends and lets go of the nodes.
+  void Release(coordinator::Outcome outcome);
+  void Fail(const absl::Status& error, bool peer_unreachable = false);
+  void Finish();
+  std::vector<std::string> WaitingFor() const;
+
+  coordinator::JobRecord& record_;
+  const JobMachineOptions& options_;
+  const absl::Time now_;
+  JobEffects effects_;
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_SERVER_COORDINATOR_JOB_MACHINE_H_
