@@ -1,7 +1,8 @@
 // A model compiled for one device and batch size: forward, loss, backward, evaluation, next-token logits.
 //
 //   ASSIGN_OR_RETURN(auto program, CompileModel(*device, spec.model(), plan, {.batch_size = 8}));
-//   ASSIGN_OR_RETURN(LossSums sums, program->ForwardBackward(batch, {seed, step, slot}, weights, gradients, gate, sink));
+//   ASSIGN_OR_RETURN(LossSums sums, program->ForwardBackward(batch, {seed, step, slot}, weights, gradients, gate,
+//   sink));
 //
 // Weights and gradients are whole arenas laid out by the ArenaPlan. Results are a pure function of the arguments, the
 // instruction set and the thread count of the device. Not thread safe; one program per thread. Does not keep the spans.
@@ -53,11 +54,11 @@ class ModelProgram {
   virtual ~ModelProgram() = default;
 
   // Overwrites `gradients` with the gradient of the mean loss of the batch (padding becomes 0). Dropout is on.
-  // An error of gate or sink ends the pass and is returned. kInvalidArgument: batch or arena of another shape, a token or
-  // label out of range.
-  virtual absl::StatusOr<LossSums> ForwardBackward(const Batch& batch, const RunKey& key, absl::Span<const float> weights,
-                                                   absl::Span<float> gradients, ParameterGate& gate,
-                                                   GradientSink& sink) = 0;
+  // An error of gate or sink ends the pass and is returned. kInvalidArgument: batch or arena of another shape, a token
+  // or label out of range.
+  virtual absl::StatusOr<LossSums> ForwardBackward(const Batch& batch, const RunKey& key,
+                                                   absl::Span<const float> weights, absl::Span<float> gradients,
+                                                   ParameterGate& gate, GradientSink& sink) = 0;
 
   // Loss without dropout. The batch may hold fewer examples than the batch size.
   virtual absl::StatusOr<LossSums> Evaluate(const Batch& batch, absl::Span<const float> weights) = 0;
