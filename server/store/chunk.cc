@@ -49,14 +49,14 @@ void Chunk::Initialize() {
 
 void Chunk::Handle(const ChunkRequest& request, ChunkActions& actions) {
   if (!failure_.ok()) {
-    actions.answers.push_back(MakeAnswer(request.key, false, failure_));
+    actions.answers.push_back(MakeAnswer(request, false, failure_));
     return;
   }
   bool duplicate = false;
   if (request.push) {
     absl::StatusOr<bool> pushed = Push(request, actions);
     if (!pushed.ok()) {
-      actions.answers.push_back(MakeAnswer(request.key, false, pushed.status()));
+      actions.answers.push_back(MakeAnswer(request, false, pushed.status()));
       return;
     }
     duplicate = *pushed;
@@ -64,7 +64,7 @@ void Chunk::Handle(const ChunkRequest& request, ChunkActions& actions) {
   if (request.pull) {
     Pull(request, duplicate, actions);
   } else {
-    actions.answers.push_back(MakeAnswer(request.key, duplicate, absl::OkStatus()));
+    actions.answers.push_back(MakeAnswer(request, duplicate, absl::OkStatus()));
   }
 }
 
@@ -188,7 +188,7 @@ void Chunk::Pull(const ChunkRequest& request, bool duplicate, ChunkActions& acti
   if (!request.push) {  // Else checked before the push was taken.
     absl::Status status = CheckPull(request);
     if (!status.ok()) {
-      actions.answers.push_back(MakeAnswer(request.key, false, std::move(status)));
+      actions.answers.push_back(MakeAnswer(request, false, std::move(status)));
       return;
     }
   }
@@ -200,7 +200,7 @@ void Chunk::Pull(const ChunkRequest& request, bool duplicate, ChunkActions& acti
     min_clock = std::max(min_clock, own > staleness ? own - staleness : 0);
   }
   if (Ready(request.min_version, min_clock)) {
-    actions.answers.push_back(MakeAnswer(request.key, duplicate, absl::OkStatus()));
+    actions.answers.push_back(MakeAnswer(request, duplicate, absl::OkStatus()));
     actions.answers.back().snapshot = snapshot_;
     return;
   }
@@ -209,6 +209,7 @@ void Chunk::Pull(const ChunkRequest& request, bool duplicate, ChunkActions& acti
                       .min_version = request.min_version,
                       .min_clock = min_clock,
                       .duplicate = duplicate,
+                      .received = request.received,
                       .deadline = request.deadline});
 }
 
@@ -260,7 +261,7 @@ void Chunk::AnswerReady(ChunkActions& actions) {
   auto still_waiting = waiting_.begin();
   for (Waiting& waiting : waiting_) {
     if (Ready(waiting.min_version, waiting.min_clock)) {
-      actions.answers.push_back(MakeAnswer(waiting.key, waiting.duplicate, absl::OkStatus()));
+      actions.answers.push_back(MakeAnswer(waiting, waiting.duplicate, absl::OkStatus()));
       actions.answers.back().snapshot = snapshot_;
     } else {
       *still_waiting++ = waiting;
@@ -273,7 +274,7 @@ void Chunk::Tick(absl::Time now, ChunkActions& actions) {
   auto still_waiting = waiting_.begin();
   for (Waiting& waiting : waiting_) {
     if (waiting.deadline <= now) {
-      actions.answers.push_back(MakeAnswer(waiting.key, waiting.duplicate, DeadlineExceeded(waiting)));
+      actions.answers.push_back(MakeAnswer(waiting, waiting.duplicate, DeadlineExceeded(waiting)));
     } else {
       *still_waiting++ = waiting;
     }
@@ -297,15 +298,17 @@ void Chunk::Fail(const absl::Status& status, ChunkActions& actions) {
   if (!failure_.ok()) return;  // The first failure is the one to report.
   failure_ = status;
   for (const Waiting& waiting : waiting_) {
-    actions.answers.push_back(MakeAnswer(waiting.key, waiting.duplicate, status));
+    actions.answers.push_back(MakeAnswer(waiting, waiting.duplicate, status));
   }
   waiting_.clear();
   ledger_.Reset();
   awaiting_norm_ = false;
 }
 
-Answer Chunk::MakeAnswer(const RequestKey& key, bool duplicate, absl::Status status) const {
-  return {.key = key,
+template <typename Request>
+Answer Chunk::MakeAnswer(const Request& request, bool duplicate, absl::Status status) const {
+  return {.key = request.key,
+          .received = request.received,
           .status = std::move(status),
           .chunk = static_cast<uint32_t>(index_),
           .duplicate = duplicate,

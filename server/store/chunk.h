@@ -70,6 +70,7 @@ class Chunk {
     uint64_t min_version;
     uint64_t min_clock;
     bool duplicate;
+    absl::Time received;
     absl::Time deadline;
   };
 
@@ -91,7 +92,9 @@ class Chunk {
 
   bool Ready(uint64_t min_version, uint64_t min_clock) const;
   void AnswerReady(ChunkActions& actions);
-  Answer MakeAnswer(const RequestKey& key, bool duplicate, absl::Status status) const;
+  // `request` is a ChunkRequest or a Waiting.
+  template <typename Request>
+  Answer MakeAnswer(const Request& request, bool duplicate, absl::Status status) const;
   absl::Status NonFinite(uint64_t step) const;
   absl::Status DeadlineExceeded(const Waiting& waiting) const;
   // Whom a waiting request waits for, for people.

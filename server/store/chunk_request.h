@@ -35,6 +35,7 @@ struct ChunkRequest {
   uint32_t slot_count = 0;
   uint64_t min_version = 0;
   uint64_t min_clock = 0;
+  absl::Time received = absl::InfinitePast();  // Handed back with the answer.
   absl::Time deadline = absl::InfiniteFuture();
   absl::string_view payload;  // Only needed during the call.
 };
@@ -42,6 +43,7 @@ struct ChunkRequest {
 // The answer to one request.
 struct Answer {
   RequestKey key;
+  absl::Time received = absl::InfinitePast();  // The request's.
   absl::Status status;
   uint32_t chunk = 0;
   bool duplicate = false;
