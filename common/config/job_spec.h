@@ -21,13 +21,19 @@
 namespace paramd {
 
 // Enum values may be written lower-case and without their prefix ("adamw", "inverse_sqrt").
+//
+// Four fields can be zero in earnest, so only here, where it is known which keys are present, do they get their
+// defaults: training.sample.temperature 0.8, data.text.validation_fraction 0.05, sync.staleness 3 (ssp),
+// optimizer.weight_decay 0.01 (adamw). Who builds a JobSpec in code sets them. An explicit 0 for a field where zero
+// stands for "unset" is refused.
 absl::StatusOr<v1::JobSpec> ParseJobSpec(absl::string_view text);
 
 // Fills unset fields with the defaults that proto/job.proto states and checks all rules, cross-field ones included
 // (workers <= slots, hidden % heads == 0, model and data source agree). Idempotent: a filled spec stays as it is.
 absl::Status FillDefaultsAndValidate(v1::JobSpec& spec);
 
-// The inverse, for people: YAML in the proto's field order without unset fields.
+// The inverse, for people: YAML in the proto's field order without unset fields. ParseJobSpec brings back the same
+// spec.
 std::string JobSpecToYaml(const v1::JobSpec& spec);
 
 }  // namespace paramd

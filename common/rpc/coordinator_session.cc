@@ -181,7 +181,7 @@ std::optional<std::pair<int, CoordinatorStream::Event>> CoordinatorSession::Loop
   while (mailbox_->events.empty() && !mailbox_->stopping && !mailbox_->overflow && (full || !ready_to_send())) {
     const absl::Duration pause = NextWakeUp(full && ready_to_send()) - Now();
     if (pause <= absl::ZeroDuration()) break;
-    mailbox_->changed.WaitWithTimeout(&mailbox_->mutex, pause);
+    if (mailbox_->changed.WaitWithTimeout(&mailbox_->mutex, pause)) break;
   }
   if (mailbox_->events.empty()) return std::nullopt;
   auto event = std::move(mailbox_->events.front());
@@ -210,6 +210,7 @@ void CoordinatorSession::Loop::HandleMessage(const v1::CoordinatorMessage& messa
     }
     case v1::CoordinatorMessage::kRefused: {
       refused_ = true;
+      ready_ = false;
       absl::Status status = FromRpcStatus(message.refused());
       if (status.ok())
         status = absl::FailedPreconditionError("the coordinator refused the registration without a reason");
@@ -276,7 +277,10 @@ void CoordinatorSession::Loop::RunTimers() {
   const absl::Duration now = Now();
   if (overflow) LoseLease("too many reports wait for an acknowledgement");
   if (leased_ && now >= lease_end_) LoseLease("no heartbeat was acknowledged in time");
-  if (stream_ != nullptr && !ready_ && !refused_ && now >= register_time_ + kWelcomeTimeout) stream_->Cancel();
+  if (stream_ != nullptr && !ready_ && !refused_ && now >= register_time_ + kWelcomeTimeout) {
+    stream_->Cancel();
+    HandleDone(absl::DeadlineExceededError("no answer to the registration"));
+  }
   if (!ready_) return;
   if (now >= next_heartbeat_) SendHeartbeat();
   SendReports();

@@ -1,0 +1,45 @@
+#include "common/config/enum_names.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+
+namespace paramd {
+namespace {
+
+// "ScheduleType" to "schedule_type_".
+std::string Prefix(const google::protobuf::EnumDescriptor& type) {
+  std::string prefix;
+  for (char c : type.name()) {
+    if (absl::ascii_isupper(c) && !prefix.empty()) prefix.push_back('_');
+    prefix.push_back(absl::ascii_tolower(c));
+  }
+  return prefix + "_";
+}
+
+}  // namespace
+
+std::string ShortName(const google::protobuf::EnumValueDescriptor& value) {
+  const std::string name = absl::AsciiStrToLower(value.name());
+  const std::string prefix = Prefix(*value.type());
+  return absl::StartsWith(name, prefix) ? name.substr(prefix.size()) : name;
+}
+
+std::vector<std::string> ShortNames(const google::protobuf::EnumDescriptor& type) {
+  std::vector<std::string> names;
+  for (int i = 0; i < type.value_count(); ++i) {
+    if (type.value(i)->number() != 0) names.push_back(ShortName(*type.value(i)));
+  }
+  return names;
+}
+
+const google::protobuf::EnumValueDescriptor* FindEnumValue(const google::protobuf::EnumDescriptor& type,
+                                                           absl::string_view name) {
+  for (int i = 0; i < type.value_count(); ++i) {
+    const auto* value = type.value(i);
+    if (value->number() == 0) continue;
+    if (absl::EqualsIgnoreCase(name, ShortName(*value)) || absl::EqualsIgnoreCase(name, value->name())) return value;
+  }
+  return nullptr;
+}
+
+}  // namespace paramd
