@@ -1,0 +1,300 @@
+#include "worker/worker_job.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/error.h"
+#include "common/base/status_macros.h"
+#include "common/config/job_spec.h"
+#include "common/model/parameter_layout.h"
+#include "common/rpc/error_status.h"
+#include "spdlog/spdlog.h"
+#include "worker/data/open_dataset.h"
+#include "worker/data/sampler.h"
+#include "worker/infer/generator.h"
+
+namespace paramd {
+namespace {
+
+// Gives an error without a reason of its own the reason `reason`.
+absl::Status WithReason(const absl::Status& status, absl::string_view reason) {
+  if (status.ok() || !ErrorReason(status).empty()) return status;
+  return MakeError(status.code(), reason, status.message());
+}
+
+absl::Status CheckAssignment(const v1::PrepareWorker& command) {
+  v1::JobSpec spec = command.assignment().spec();
+  RETURN_IF_ERROR(FillDefaultsAndValidate(spec));
+  const v1::Placement& placement = command.assignment().placement();
+  const auto workers = static_cast<uint32_t>(placement.workers_size());
+  if (command.worker_index() >= workers) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_PLACEMENT",
+                     absl::StrCat("worker ", command.worker_index(), " of ", workers));
+  }
+  const v1::WorkerPlacement& mine = placement.workers(static_cast<int>(command.worker_index()));
+  const uint64_t end = uint64_t{mine.first_slot()} + mine.slot_count();
+  if (mine.slot_count() == 0 || end > spec.training().slots()) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_PLACEMENT",
+                     absl::StrCat("slots [", mine.first_slot(), ", ", end, ") of ", spec.training().slots()));
+  }
+  return absl::OkStatus();
+}
+
+v1::PrepareWorker Filled(v1::PrepareWorker command) {
+  // An invalid spec stays as it is: Prepare reports why.
+  v1::JobSpec spec = command.assignment().spec();
+  if (FillDefaultsAndValidate(spec).ok()) *command.mutable_assignment()->mutable_spec() = std::move(spec);
+  return command;
+}
+
+}  // namespace
+
+WorkerJob::WorkerJob(const WorkerJobEnvironment& environment, v1::PrepareWorker command,
+                     std::unique_ptr<WorkerJob> predecessor)
+    : environment_(environment),
+      command_(Filled(std::move(command))),
+      spec_(command_.assignment().spec()),
+      job_id_(command_.assignment().job_id()),
+      generation_(command_.assignment().generation()),
+      predecessor_(std::move(predecessor)),
+      thread_([this] { Run(); }) {}
+
+WorkerJob::~WorkerJob() {
+  Drop(absl::CancelledError("worker job dropped"));
+  thread_.join();
+}
+
+void WorkerJob::Run() {
+  predecessor_.reset();
+  absl::Status status = Prepare();
+  if (status.ok()) {
+    ReportPrepared();
+    status = Train();
+  }
+  if (!status.ok() && cancelled().ok()) {
+    spdlog::error("job {} generation {}: {}: {}", job_id_, generation_, ErrorReason(status),
+                  std::string(status.message()));
+    v1::JobReport report;
+    *report.mutable_failed() = ToRpcStatus(status);
+    Report(std::move(report));
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    phase_ = Phase::kOver;
+    mutex_.Await(absl::Condition(
+        +[](WorkerJob* job) ABSL_NO_THREAD_SAFETY_ANALYSIS { return job->released_ || job->silent_; }, this));
+  }
+  FreeAll();
+  v1::JobReport report;
+  report.mutable_released();
+  Report(std::move(report));
+  absl::MutexLock lock(&mutex_);
+  done_ = true;
+}
+
+absl::Status WorkerJob::Prepare() {
+  RETURN_IF_ERROR(CheckAssignment(command_));
+  const v1::Placement& placement = command_.assignment().placement();
+  ASSIGN_OR_RETURN(std::vector<ParameterSpec> layout, ParameterLayout(spec_.model()));
+  ASSIGN_OR_RETURN(plan_, ArenaPlan::Create(std::move(layout), spec_.resources().chunk_elements()));
+  ASSIGN_OR_RETURN(data_, OpenDataset(spec_));
+  ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(spec_, data_->train_samples()));
+  absl::StatusOr<CompiledModel> model = environment_.compile(spec_.model(), plan_, spec_.training().micro_batch());
+  if (!model.ok()) return WithReason(model.status(), "MODEL_INVALID");
+  model_ = *std::move(model);
+
+  ParameterClientOptions options;
+  options.caller = {.job_id = job_id_,
+                    .generation = generation_,
+                    .worker_index = command_.worker_index(),
+                    .worker_incarnation = environment_.incarnation};
+  options.placement = placement;
+  ASSIGN_OR_RETURN(std::unique_ptr<ParameterClient> client, ParameterClient::Create(std::move(options), plan_));
+  ParameterClient& connected = *client;
+  const v1::WorkerPlacement& mine = placement.workers(static_cast<int>(command_.worker_index()));
+  auto loop = std::make_unique<StepLoop>(StepLoopOptions{.spec = spec_,
+                                                         .plan = plan_,
+                                                         .data = *data_,
+                                                         .program = *model_.program,
+                                                         .client = connected,
+                                                         .worker_index = command_.worker_index(),
+                                                         .workers = static_cast<uint32_t>(placement.workers_size()),
+                                                         .slots = {mine.first_slot(), mine.slot_count()}},
+                                         std::move(sampler), static_cast<StepLoopObserver&>(*this));
+  metrics_ = environment_.metrics.ForJob(job_id_);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!cancelled_.ok()) return cancelled_;
+    memory_bytes_ = static_cast<uint64_t>(loop->memory_bytes() + model_.program->memory_bytes());
+    loop_ = std::move(loop);
+    client_ = std::move(client);
+  }
+  return connected.WaitForConnections(environment_.connect_timeout);
+}
+
+absl::Status WorkerJob::Train() {
+  StepLoop* loop = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(
+        +[](WorkerJob* job) ABSL_NO_THREAD_SAFETY_ANALYSIS { return job->start_ || !job->cancelled_.ok(); }, this));
+    if (!cancelled_.ok()) return cancelled_;
+    phase_ = Phase::kTraining;
+    loop = loop_.get();  // Freed by this thread alone.
+  }
+  spdlog::info("job {} generation {}: training as worker {} of {}", job_id_, generation_, command_.worker_index(),
+               command_.assignment().placement().workers_size());
+  ASSIGN_OR_RETURN(const StepLoop::Result result, loop->Run());
+  v1::JobReport report;
+  report.mutable_finished()->set_step(result.step);
+  if (command_.worker_index() == 0 && spec_.training().sample().tokens() > 0 && !result.stopped_early) {
+    ASSIGN_OR_RETURN(*report.mutable_finished()->mutable_sample_text(), GenerateSample());
+  }
+  Report(std::move(report));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> WorkerJob::GenerateSample() {
+  absl::Span<const float> weights;
+  {
+    absl::MutexLock lock(&mutex_);
+    weights = loop_->weights();
+  }
+  const v1::Gpt2Model& model = spec_.model().gpt2();
+  const v1::SampleSpec& sample = spec_.training().sample();
+  Generator generator(*model_.program, weights, {.context = model.context(), .vocab_size = model.vocab_size()});
+  std::string text;
+  RETURN_IF_ERROR(generator.GenerateText(sample.prompt(),
+                                         {.max_tokens = sample.tokens(),
+                                          .temperature = sample.temperature(),
+                                          .top_k = sample.top_k(),
+                                          .seed = spec_.seed()},
+                                         [&](absl::string_view piece, int64_t) {
+                                           text.append(piece.data(), piece.size());
+                                           return cancelled();
+                                         }));
+  return text;
+}
+
+void WorkerJob::FreeAll() {
+  std::unique_ptr<ParameterClient> client;
+  std::unique_ptr<StepLoop> loop;
+  {
+    absl::MutexLock lock(&mutex_);
+    client = std::move(client_);
+    loop = std::move(loop_);
+  }
+  client.reset();
+  loop.reset();
+  model_.program.reset();
+  model_.device.reset();
+  data_.reset();
+  metrics_.reset();
+}
+
+absl::Status WorkerJob::cancelled() const {
+  absl::MutexLock lock(&mutex_);
+  return cancelled_;
+}
+
+bool WorkerJob::done() const {
+  absl::MutexLock lock(&mutex_);
+  return done_;
+}
+
+void WorkerJob::Report(v1::JobReport report) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (silent_) return;
+  }
+  report.set_job_id(job_id_);
+  report.set_generation(generation_);
+  environment_.report(std::move(report));
+}
+
+void WorkerJob::ReportPrepared() {
+  v1::JobReport report;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (phase_ == Phase::kPreparing) phase_ = Phase::kPrepared;
+    report.mutable_prepared()->set_memory_bytes(memory_bytes_);
+  }
+  Report(std::move(report));
+}
+
+void WorkerJob::RepeatPrepare() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (phase_ != Phase::kPrepared) return;
+  }
+  ReportPrepared();
+}
+
+void WorkerJob::StartTraining() {
+  absl::MutexLock lock(&mutex_);
+  start_ = true;
+}
+
+void WorkerJob::RequestStop() {
+  v1::JobReport report;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (loop_ == nullptr) return;  // Failed or released: the coordinator knows or will know.
+    report.mutable_stop_point()->set_step(loop_->RequestStop());
+  }
+  Report(std::move(report));
+}
+
+void WorkerJob::StopAt(uint64_t step) {
+  absl::MutexLock lock(&mutex_);
+  if (loop_ != nullptr) loop_->StopAt(step);
+}
+
+void WorkerJob::Release() {
+  absl::MutexLock lock(&mutex_);
+  released_ = true;
+  if (cancelled_.ok()) cancelled_ = MakeError(absl::StatusCode::kCancelled, "JOB_RELEASED", "the job was released");
+  if (loop_ != nullptr) loop_->Cancel(cancelled_);
+}
+
+void WorkerJob::Drop(const absl::Status& reason) {
+  absl::MutexLock lock(&mutex_);
+  silent_ = true;
+  if (cancelled_.ok()) cancelled_ = reason;
+  if (loop_ != nullptr) loop_->Cancel(cancelled_);
+}
+
+void WorkerJob::Fail(const absl::Status& reason) {
+  v1::JobReport report;
+  *report.mutable_failed() = ToRpcStatus(reason);
+  bool over = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    over = phase_ == Phase::kOver || released_;
+  }
+  if (!over) Report(std::move(report));
+  Drop(reason);
+}
+
+void WorkerJob::OnStep(const StepReport& report) {
+  ParameterClientStats stats;
+  {
+    absl::MutexLock lock(&mutex_);
+    stats = client_->stats();
+  }
+  metrics_->Observe(report, stats);
+}
+
+void WorkerJob::OnProgress(const v1::WorkerProgress& progress) {
+  v1::JobReport report;
+  *report.mutable_progress() = progress;
+  Report(std::move(report));
+}
+
+void WorkerJob::OnEvaluation(const v1::Evaluation& evaluation) {
+  v1::JobReport report;
+  *report.mutable_evaluation() = evaluation;
+  Report(std::move(report));
+}
+
+}  // namespace paramd
