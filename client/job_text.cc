@@ -1,5 +1,6 @@
 #include "client/job_text.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/exit_code.h"
 #include "client/invocation.h"
-#include "client/suggest.h"
+#include "common/config/suggest.h"
 
 namespace paramd {
 namespace {
@@ -60,7 +60,7 @@ std::string UnknownWord(const CLI::App& app) {
     known = VerbNames(app);
   }
   const std::string kind = flag ? "flag" : parsed.empty() ? "verb" : "argument";
-  const std::string closest = ClosestWord(word, known);
+  const std::string closest = Suggest(word, known);
   return absl::StrCat("unknown ", kind, " \"", word, "\"",
                       closest.empty() ? "" : absl::StrCat("; did you mean \"", closest, "\"?"));
 }
