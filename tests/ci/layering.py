@@ -63,9 +63,10 @@ def check_size(name, lines):
 
 
 def check_build(name, lines):
-  text = "\n".join(lines)
-  if "//visibility:public" in text and not name.startswith(PUBLIC_PACKAGES):
-    yield "%s: public visibility is for %s only" % (name, ", ".join(PUBLIC_PACKAGES))
+  rules = re.split(r"\n(?=\w+\()", "\n".join(lines))
+  for rule in rules:
+    if "//visibility:public" in rule and not rule.startswith("cc_binary(") and not name.startswith(PUBLIC_PACKAGES):
+      yield "%s: public visibility is for programs and %s only" % (name, ", ".join(PUBLIC_PACKAGES))
   for number, line in enumerate(lines, 1):
     if "glob(" in line and "testdata" not in line:
       yield "%s:%d: no globs but for test data" % (name, number)
