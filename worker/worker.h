@@ -43,7 +43,7 @@ class Worker final : private CoordinatorSessionHandler {
   void Stop(const std::string& reason);
 
   int port() const { return runner_->port(); }
-  int metrics_port() const { return metrics_server_->port(); }
+  int metrics_port() const { return metrics_port_; }
   const std::string& node_id() const { return node_id_; }
   // Whether the coordinator's lease is held.
   bool welcomed() const { return session_->welcomed(); }
@@ -67,6 +67,7 @@ class Worker final : private CoordinatorSessionHandler {
   const uint64_t incarnation_;
   const ModelCompiler compile_;
   std::string node_id_;
+  int metrics_port_ = 0;
 
   // Own synchronisation. In the order of their making.
   const std::shared_ptr<prometheus::Registry> registry_;
