@@ -1,0 +1,62 @@
+#include "server/coordinator/job_service.h"
+
+#include <utility>
+
+#include "common/rpc/error_status.h"
+
+namespace paramd {
+
+void WatchReactor::Send(const v1::WatchJobResponse& response) {
+  response_ = response;
+  StartWrite(&response_);
+}
+
+void WatchReactor::Finish(const absl::Status& status) {
+  grpc::ServerWriteReactor<v1::WatchJobResponse>::Finish(ToGrpcStatus(status));
+}
+
+void WatchReactor::OnWriteDone(bool ok) {
+  // A failed write means that the client is gone.
+  if (!ok) coordinator_.CancelWatch(this);
+  coordinator_.WatchReady(this);
+}
+
+grpc::Status JobService::SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request,
+                                   v1::SubmitJobResponse* response) {
+  absl::StatusOr<v1::SubmitJobResponse> result = coordinator_.Submit(*request);
+  if (result.ok()) *response = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::Status JobService::GetJob(grpc::ServerContext*, const v1::GetJobRequest* request, v1::GetJobResponse* response) {
+  absl::StatusOr<v1::Job> result = coordinator_.Get(request->job_id());
+  if (result.ok()) *response->mutable_job() = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::Status JobService::ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
+                                  v1::ListJobsResponse* response) {
+  absl::StatusOr<v1::ListJobsResponse> result = coordinator_.List(*request);
+  if (result.ok()) *response = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(grpc::CallbackServerContext*,
+                                                                     const v1::WatchJobRequest* request) {
+  auto* reactor = new WatchReactor(coordinator_);  // Deletes itself.
+  coordinator_.StartWatch(*request, reactor);
+  return reactor;
+}
+
+grpc::Status JobService::CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request,
+                                   v1::CancelJobResponse* response) {
+  absl::StatusOr<v1::Job> result = coordinator_.Cancel(request->job_id(), request->save());
+  if (result.ok()) *response->mutable_job() = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::Status JobService::DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) {
+  return ToGrpcStatus(coordinator_.Delete(request->job_id()));
+}
+
+}  // namespace paramd

@@ -1,0 +1,55 @@
+// paramd.v1.JobService over the engine: unary calls on gRPC's synchronous threads, since they wait for the store;
+// WatchJob on the callback API, since watches are many and long.
+//
+// Thread safe. Borrows the coordinator, which must outlive the server this service is registered with.
+#ifndef PARAMD_SERVER_COORDINATOR_JOB_SERVICE_H_
+#define PARAMD_SERVER_COORDINATOR_JOB_SERVICE_H_
+
+#include "grpcpp/grpcpp.h"
+#include "proto/job.grpc.pb.h"
+#include "server/coordinator/coordinator.h"
+#include "server/coordinator/watch.h"
+
+namespace paramd {
+
+// One WatchJob call. Deletes itself when the call is done.
+class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse>, public WatchSink {
+ public:
+  explicit WatchReactor(Coordinator& coordinator) : coordinator_(coordinator) {}
+
+  void Send(const v1::WatchJobResponse& response) override;
+  void Finish(const absl::Status& status) override;
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override { coordinator_.CancelWatch(this); }
+  void OnDone() override { delete this; }
+
+ private:
+  Coordinator& coordinator_;
+  v1::WatchJobResponse response_;  // Being written.
+};
+
+class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<v1::JobService::Service> {
+ public:
+  explicit JobService(Coordinator& coordinator) : coordinator_(coordinator) {}
+
+  grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitJobRequest* request,
+                         v1::SubmitJobResponse* response) override;
+  grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
+                      v1::GetJobResponse* response) override;
+  grpc::Status ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest* request,
+                        v1::ListJobsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchJobResponse>* WatchJob(grpc::CallbackServerContext* context,
+                                                           const v1::WatchJobRequest* request) override;
+  grpc::Status CancelJob(grpc::ServerContext* context, const v1::CancelJobRequest* request,
+                         v1::CancelJobResponse* response) override;
+  grpc::Status DeleteJob(grpc::ServerContext* context, const v1::DeleteJobRequest* request,
+                         v1::DeleteJobResponse* response) override;
+
+ private:
+  Coordinator& coordinator_;
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_SERVER_COORDINATOR_JOB_SERVICE_H_
