@@ -7,13 +7,12 @@ namespace {
 
 bool IsProgress(const v1::JobReport& report) { return report.has_progress() || report.has_server_progress(); }
 
-// Puts the losses that wait before the newer ones, and keeps the newest kMaxLosses of them.
-void PrependLosses(const v1::WorkerProgress& older, v1::WorkerProgress& newer) {
-  google::protobuf::RepeatedPtrField<v1::StepLoss> losses = older.losses();
-  losses.MergeFrom(newer.losses());
-  const int excess = losses.size() - ReportBuffer::kMaxLosses;
-  if (excess > 0) losses.DeleteSubrange(0, excess);
-  newer.mutable_losses()->Swap(&losses);
+// Moves the losses that wait before the newer ones, and keeps the newest kMaxLosses of them.
+void PrependLosses(v1::WorkerProgress& older, v1::WorkerProgress& newer) {
+  older.mutable_losses()->MergeFrom(newer.losses());
+  const int excess = older.losses_size() - ReportBuffer::kMaxLosses;
+  if (excess > 0) older.mutable_losses()->DeleteSubrange(0, excess);
+  newer.mutable_losses()->Swap(older.mutable_losses());
 }
 
 }  // namespace
@@ -39,7 +38,7 @@ void ReportBuffer::MergeProgress(v1::JobReport report) {
   }
   v1::JobReport& waiting = found->second.report;
   if (waiting.generation() == report.generation() && report.has_progress()) {
-    PrependLosses(waiting.progress(), *report.mutable_progress());
+    PrependLosses(*waiting.mutable_progress(), *report.mutable_progress());
   }
   waiting = std::move(report);  // Keeps its place, so that it is never behind a report that was made after it began.
 }
