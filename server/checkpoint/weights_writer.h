@@ -1,0 +1,37 @@
+// Writes a job's final weights: gathers all chunks, and puts <output directory>/<job id>/ with model.safetensors (one
+// fp32 tensor per parameter, model order) and job.json (the filled spec) in place with one rename.
+//
+//   ASSIGN_OR_RETURN(v1::WeightsSaved saved, SaveWeights(plan, "/var/lib/paramd/output", fetch));
+//
+// Blocks; thread safe. Needs memory for the whole arena while it runs.
+#ifndef PARAMD_SERVER_CHECKPOINT_WEIGHTS_WRITER_H_
+#define PARAMD_SERVER_CHECKPOINT_WEIGHTS_WRITER_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/cluster.pb.h"
+#include "proto/parameter.pb.h"
+#include "server/store/job_plan.h"
+
+namespace paramd {
+
+using ChunkSink = std::function<absl::Status(const v1::FetchChunksResponse& chunk)>;
+// Gives the sink all chunks of one server of the placement, and passes on its error.
+using ChunkFetcher = std::function<absl::Status(uint32_t server_index, const ChunkSink& sink)>;
+
+// `default_directory` counts when the spec has no output directory. kDataLoss (CHECKSUM_MISMATCH, CHUNK_MISSING) for
+// what the servers sent; kFailedPrecondition (VERSIONS_DIFFER) when the chunks of a sync job are at different steps;
+// kAlreadyExists when the job's directory is there already; the errors of common/base/file.h, of the fetcher.
+absl::StatusOr<v1::WeightsSaved> SaveWeights(const JobPlan& plan, const std::string& default_directory,
+                                             const ChunkFetcher& fetch);
+
+// A fetcher over ParameterService.FetchChunks of the servers in the plan's placement.
+ChunkFetcher RemoteChunkFetcher(const JobPlan& plan, absl::Duration timeout);
+
+}  // namespace paramd
+
+#endif  // PARAMD_SERVER_CHECKPOINT_WEIGHTS_WRITER_H_

@@ -1,0 +1,47 @@
+// The server's settings, as main's flags fill them.
+//
+//   ServerOptions options = {.listen = "127.0.0.1:0", .coordinator = "127.0.0.1:7070", .output_dir = "/tmp/out"};
+//   RETURN_IF_ERROR(options.Validate());
+#ifndef PARAMD_SERVER_OPTIONS_H_
+#define PARAMD_SERVER_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace paramd {
+
+struct ServerOptions {
+  std::string listen = "0.0.0.0:7071";          // gRPC: parameters, health, reflection. Port 0 takes a free one.
+  std::string advertise;                        // host:port that peers reach it at; default: from `listen`.
+  std::string metrics_listen = "0.0.0.0:9071";  // HTTP: metrics and health.
+  std::string coordinator = "127.0.0.1:7070";
+  std::string node_id;  // Unique in the cluster; default: <host name>-server-<port>.
+  std::string log_level = "info";
+  std::string port_file;                              // Gets {"port":N,"metrics_port":M} once both listen. Empty: none.
+  std::string memory_limit = "80%";                   // For jobs; see ParseMemoryLimit.
+  int threads = 0;                                    // Owner threads, 1..1024; 0: one per hardware thread.
+  std::string output_dir = "/var/lib/paramd/output";  // Of saved weights, unless a job names its own.
+  std::string request_timeout = "60s";                // How long a pull may wait, and calls between servers take; > 0.
+
+  // kInvalidArgument, INVALID_FLAG, with the flag's name. Makes output_dir and tries to write to it.
+  absl::Status Validate() const;
+  // The two flags as values; only of valid options.
+  int64_t MemoryLimitBytes() const;
+  absl::Duration RequestTimeout() const;
+};
+
+// Bytes: a number with the suffix B, KiB, MiB, GiB, TiB, KB, MB, GB, TB or none, or a percentage of `total_bytes`.
+// kInvalidArgument (INVALID_FLAG) unless that is at least 1 byte.
+absl::StatusOr<int64_t> ParseMemoryLimit(absl::string_view text, int64_t total_bytes);
+
+// The machine's memory.
+int64_t PhysicalMemoryBytes();
+
+}  // namespace paramd
+
+#endif  // PARAMD_SERVER_OPTIONS_H_

@@ -1,0 +1,229 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/ids.h"
+#include "common/base/status_macros.h"
+#include "common/config/version.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/error_status.h"
+#include "server/checkpoint/weights_writer.h"
+#include "spdlog/spdlog.h"
+
+namespace paramd {
+
+namespace {
+
+constexpr uint32_t kProtocol = 1;
+constexpr absl::Duration kDrain = absl::Seconds(5);
+constexpr int64_t kMaxMessageBytes = (int64_t{1} << 20) * 4 + kMessageOverheadBytes;  // The largest chunk.
+
+int ThreadCount(int option) {
+  return option > 0 ? option : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+ParameterServer::ParameterServer(ServerOptions options, std::function<void()> on_fatal)
+    : options_(std::move(options)),
+      on_fatal_(std::move(on_fatal)),
+      incarnation_(NewIncarnation(clock_)),
+      thread_count_(ThreadCount(options_.threads)),
+      registry_(std::make_shared<prometheus::Registry>()),
+      metrics_(registry_, thread_count_),
+      service_(clock_, options_.RequestTimeout()) {
+  threads_ = std::make_unique<OwnerThreads>(OwnerThreadsOptions{.threads = thread_count_}, clock_, metrics_,
+                                            [this](int thread, absl::Time now) { return jobs_->Tick(thread, now); });
+  jobs_ = std::make_unique<Jobs>(options_.MemoryLimitBytes(), JobEnvironment());
+  service_.Attach(*jobs_, *threads_);
+}
+
+ServerJobEnvironment ParameterServer::JobEnvironment() {
+  return {.threads = *threads_,
+          .metrics = metrics_,
+          .clock = clock_,
+          .answers = service_,
+          .norm_timeout = options_.RequestTimeout(),
+          .on_failed = [this](const JobPlan& plan,
+                              const absl::Status& status) { ReportFailed(plan.job_id, plan.generation, status); },
+          .on_progress =
+              [this](const JobPlan& plan, const v1::ServerProgress& progress) {
+                v1::JobReport report;
+                *report.mutable_server_progress() = progress;
+                Report(plan.job_id, plan.generation, std::move(report));
+              }};
+}
+
+absl::StatusOr<std::unique_ptr<ParameterServer>> ParameterServer::Start(ServerOptions options,
+                                                                        std::function<void()> on_fatal) {
+  RETURN_IF_ERROR(options.Validate());
+  std::unique_ptr<ParameterServer> server(new ParameterServer(std::move(options), std::move(on_fatal)));
+  RETURN_IF_ERROR(server->Listen());
+  server->Register();
+  return server;
+}
+
+absl::Status ParameterServer::Listen() {
+  ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start({.listen_address = options_.metrics_listen}, registry_));
+  runner_ = std::make_unique<ServerRunner>(ServerRunnerOptions{
+      .listen_address = options_.listen, .max_message_bytes = kMaxMessageBytes, .bulk = true, .registry = registry_});
+  runner_->AddService(&service_, "paramd.v1.ParameterService");
+  RETURN_IF_ERROR(runner_->Start());
+  if (options_.port_file.empty()) return absl::OkStatus();
+  return AtomicWriteFile(options_.port_file,
+                         absl::StrCat("{\"port\":", port(), ",\"metrics_port\":", metrics_port(), "}\n"));
+}
+
+void ParameterServer::Register() {
+  node_id_ = options_.node_id.empty() ? absl::StrCat(HostName(), "-server-", port()) : options_.node_id;
+  CoordinatorSessionOptions session;
+  session.coordinator_address = options_.coordinator;
+  v1::Register& registration = session.registration;
+  registration.set_node_id(node_id_);
+  registration.set_role(v1::NODE_ROLE_SERVER);
+  registration.set_incarnation(incarnation_);
+  registration.set_address(AdvertisedAddress(options_.advertise, options_.listen, port()));
+  registration.set_metrics_address(AdvertisedAddress("", options_.metrics_listen, metrics_port()));
+  registration.set_memory_limit_bytes(static_cast<uint64_t>(options_.MemoryLimitBytes()));
+  registration.set_version(kVersion);
+  registration.set_protocol(kProtocol);
+  CoordinatorSessionHandler& handler = *this;  // The base is private to others.
+  session_ = std::make_unique<CoordinatorSession>(std::move(session), handler);
+  metrics_server_->AddReadinessCheck("coordinator", [this] {
+    return session_->welcomed() ? absl::OkStatus()
+                                : absl::UnavailableError(absl::StrCat("no lease from ", options_.coordinator));
+  });
+  spdlog::info("server {} listens on port {}, metrics on port {}, coordinator {}, memory limit {} bytes, {} threads",
+               node_id_, port(), metrics_port(), options_.coordinator, options_.MemoryLimitBytes(), thread_count_);
+  session_->Start();
+}
+
+ParameterServer::~ParameterServer() { Stop("destroyed"); }
+
+void ParameterServer::Stop(const std::string& reason) {
+  if (std::exchange(stopped_, true)) return;
+  if (session_ != nullptr) session_->Stop(reason);
+  background_.Stop();
+  jobs_->ReleaseAll(absl::StrCat("the server is stopping: ", reason));
+  if (runner_ != nullptr) runner_->Drain(kDrain);
+  threads_->Stop();
+  metrics_server_.reset();
+}
+
+absl::Status ParameterServer::fatal() const {
+  absl::MutexLock lock(&mutex_);
+  return fatal_;
+}
+
+void ParameterServer::OnCommand(const v1::CoordinatorMessage& command) {
+  switch (command.message_case()) {
+    case v1::CoordinatorMessage::kPrepareServer:
+      return Prepare(command.prepare_server());
+    case v1::CoordinatorMessage::kSave:
+      return Save(command.save());
+    case v1::CoordinatorMessage::kRelease:
+      return Release(command.release());
+    default:
+      spdlog::warn("a command that is not for servers: {}", static_cast<int>(command.message_case()));
+  }
+}
+
+void ParameterServer::Prepare(const v1::PrepareServer& command) {
+  const v1::JobAssignment& assignment = command.assignment();
+  spdlog::info("preparing job {} generation {}", assignment.job_id(), assignment.generation());
+  jobs_->Prepare(assignment, command.server_index(),
+                 [this, job_id = assignment.job_id(),
+                  generation = assignment.generation()](const absl::StatusOr<int64_t>& memory_bytes) {
+                   session_->SetMemoryUsed(static_cast<uint64_t>(jobs_->memory_used_bytes()));
+                   if (!memory_bytes.ok()) return ReportFailed(job_id, generation, memory_bytes.status());
+                   v1::JobReport report;
+                   report.mutable_prepared()->set_memory_bytes(static_cast<uint64_t>(*memory_bytes));
+                   Report(job_id, generation, std::move(report));
+                 });
+}
+
+void ParameterServer::Save(const v1::SaveWeights& command) {
+  background_.Post([this, job_id = command.job_id(), generation = command.generation()] {
+    const std::shared_ptr<ServerJob> job = jobs_->Find(job_id);
+    absl::StatusOr<v1::WeightsSaved> saved = absl::NotFoundError(absl::StrCat("no job ", job_id, " on this server"));
+    {
+      absl::MutexLock lock(&mutex_);
+      if (const auto found = saved_.find(job_id); found != saved_.end()) saved = found->second;  // Asked again.
+    }
+    if (!saved.ok() && job != nullptr) {
+      const absl::Status fenced = job->shard().CheckGeneration(generation);
+      if (fenced.ok()) {
+        saved =
+            SaveWeights(job->plan(), options_.output_dir, RemoteChunkFetcher(job->plan(), options_.RequestTimeout()));
+      } else {
+        saved = fenced;
+      }
+    }
+    if (!saved.ok()) return ReportFailed(job_id, generation, saved.status());
+    spdlog::info("saved the weights of job {} to {}, sha256 {}", job_id, saved->directory(), saved->sha256());
+    {
+      absl::MutexLock lock(&mutex_);
+      saved_[job_id] = *saved;
+    }
+    v1::JobReport report;
+    *report.mutable_saved() = *std::move(saved);
+    Report(job_id, generation, std::move(report));
+  });
+}
+
+void ParameterServer::Release(const v1::ReleaseJob& command) {
+  spdlog::info("releasing job {}: {}", command.job_id(), command.reason());
+  {
+    absl::MutexLock lock(&mutex_);
+    saved_.erase(command.job_id());
+  }
+  jobs_->Release(command.job_id(), command.generation(), command.reason(),
+                 [this, job_id = command.job_id(), generation = command.generation()] {
+                   session_->SetMemoryUsed(static_cast<uint64_t>(jobs_->memory_used_bytes()));
+                   v1::JobReport report;
+                   report.mutable_released();
+                   Report(job_id, generation, std::move(report));
+                 });
+}
+
+void ParameterServer::ReportFailed(const std::string& job_id, uint64_t generation, const absl::Status& status) {
+  spdlog::error("job {}: {}", job_id, std::string(status.message()));
+  v1::JobReport report;
+  *report.mutable_failed() = ToRpcStatus(status);
+  Report(job_id, generation, std::move(report));
+}
+
+void ParameterServer::Report(const std::string& job_id, uint64_t generation, v1::JobReport report) {
+  report.set_job_id(job_id);
+  report.set_generation(generation);
+  session_->Report(std::move(report));
+}
+
+void ParameterServer::OnLeaseLost() {
+  spdlog::error("the lease from {} is lost: dropping all jobs", options_.coordinator);
+  runner_->SetServing(false);
+  jobs_->ReleaseAll("the server's lease was lost");
+  session_->SetMemoryUsed(0);
+}
+
+void ParameterServer::OnWelcome() {
+  spdlog::info("welcomed by {}", options_.coordinator);
+  runner_->SetServing(true);
+}
+
+void ParameterServer::OnRefused(const absl::Status& status) {
+  spdlog::critical("refused by {}: {}", options_.coordinator, std::string(status.message()));
+  {
+    absl::MutexLock lock(&mutex_);
+    fatal_ = status;
+  }
+  if (on_fatal_) on_fatal_();
+}
+
+std::vector<v1::HeldJob> ParameterServer::HeldJobs() { return jobs_->Held(); }
+
+}  // namespace paramd

@@ -1,0 +1,131 @@
+// A job held by this server: its shard, run on the owner threads, with what happens around a step: norms between
+// servers, metrics, progress, failure, release.
+//
+//   auto job = std::make_shared<ServerJob>(plan, environment);
+//   job->Initialize([] { ... });                 // allocates and fills the chunks on their threads
+//   job->Handle(request);                        // on the chunk's owner thread
+//
+// Lifetime: shared by the registry, queued tasks and callbacks; the destructor is the point where nothing refers to the
+// job any more, and runs `on_gone`. Thread safe, except where a method names a thread.
+#ifndef PARAMD_SERVER_SERVICE_SERVER_JOB_H_
+#define PARAMD_SERVER_SERVICE_SERVER_JOB_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/clock.h"
+#include "proto/cluster.pb.h"
+#include "proto/parameter.pb.h"
+#include "server/service/norm_exchange.h"
+#include "server/service/owner_threads.h"
+#include "server/service/server_metrics.h"
+#include "server/store/job_shard.h"
+#include "server/store/norm_table.h"
+
+namespace paramd {
+
+// Takes answers to the streams they belong to. Thread safe; must not block.
+class AnswerSink {
+ public:
+  virtual ~AnswerSink() = default;
+  virtual void Deliver(Answer answer) = 0;
+};
+
+// What a job needs around it; all of it outlives the job.
+struct ServerJobEnvironment {
+  OwnerThreads& threads;
+  ServerMetrics& metrics;
+  const Clock& clock;
+  AnswerSink& answers;
+  absl::Duration norm_timeout = absl::Seconds(30);
+  std::function<void(const JobPlan& plan, const absl::Status& status)> on_failed;
+  std::function<void(const JobPlan& plan, const v1::ServerProgress& progress)> on_progress;
+};
+
+class ServerJob : public std::enable_shared_from_this<ServerJob> {
+ public:
+  using TotalNorm = std::function<void(absl::StatusOr<double> squared_norm)>;
+
+  // `on_gone` runs in the destructor.
+  ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnvironment& environment,
+            std::function<void()> on_gone);
+  ~ServerJob();
+
+  const JobPlan& plan() const { return shard_.plan(); }
+  const JobShard& shard() const { return shard_; }
+  JobMetrics& metrics() { return metrics_; }
+  // The thread that owns the local chunk.
+  int OwnerOf(const Chunk& chunk) const { return chunk.index() % environment_.threads.count(); }
+
+  // Initialises all chunks on their owner threads, then calls `done` on one of them.
+  void Initialize(std::function<void()> done);
+  bool initialized() const { return chunks_to_initialize_ == 0; }
+
+  // On the owner thread of the request's chunk, which Check has found here.
+  void Handle(const ChunkRequest& request);
+  // On owner thread `thread`: deadlines of its chunks. Returns the next one.
+  absl::Time Tick(int thread, absl::Time now);
+  void DropStream(uint64_t stream);
+  // The current snapshot of a chunk, on one of the owner threads.
+  void GetSnapshot(int chunk, std::function<void(SnapshotPointer snapshot)> done);
+
+  // Lead only: takes norms of a step, and calls `done` when the step's total is known. Returns a number for
+  // CancelTotal. kFailedPrecondition (NOT_LEAD) elsewhere; the errors of NormTable::Add.
+  absl::StatusOr<uint64_t> ReduceNorm(const v1::ReduceNormRequest& request, TotalNorm done);
+  // `done` of ReduceNorm will not be called any more.
+  void CancelTotal(uint64_t number);
+
+  // Answers everything that waits, and all that comes later, with `status`; tells on_failed. The first call counts.
+  void Fail(const absl::Status& status);
+  // As Fail with JOB_RELEASED, but silent: the coordinator asked for it.
+  void Release(const absl::Status& status);
+
+ private:
+  struct Waiter {
+    uint64_t step;
+    TotalNorm done;
+  };
+
+  void Dispatch(Chunk& chunk, ChunkActions actions);
+  void CountApplied(const Chunk& chunk, const ChunkActions& actions);
+  void FailChunks(const absl::Status& status);
+  // A local chunk's norm is known; when all are, they go to the lead.
+  void OnLocalNorm(const StepNorm& norm);
+  absl::Status AddToTotal(uint64_t step, const std::vector<v1::ChunkNorm>& norms);
+  void OnTotal(uint64_t step, double squared_norm);
+  void MaybeReportProgress(const Chunk& chunk, const AppliedStep& applied);
+
+  const ServerJobEnvironment environment_;
+  const std::function<void()> on_gone_;
+  JobMetrics metrics_;
+  const JobShard shard_;
+  std::atomic<int64_t> chunks_to_initialize_;
+  std::atomic<bool> ended_ = false;  // Failed or released.
+  std::atomic<uint64_t> skipped_ = 0;
+
+  absl::Mutex norm_mutex_;
+  NormTable local_norms_ ABSL_GUARDED_BY(norm_mutex_);
+  std::optional<NormTable> all_norms_ ABSL_GUARDED_BY(norm_mutex_);  // Lead only.
+  std::map<uint64_t, Waiter> waiters_ ABSL_GUARDED_BY(norm_mutex_);
+  uint64_t next_waiter_ ABSL_GUARDED_BY(norm_mutex_) = 1;
+  double last_squared_norm_ ABSL_GUARDED_BY(norm_mutex_) = 0;
+  std::unique_ptr<NormExchange> exchange_;  // Other servers than the lead, when totals are needed.
+
+  absl::Mutex progress_mutex_;
+  absl::Time last_report_ ABSL_GUARDED_BY(progress_mutex_) = absl::InfinitePast();
+};
+
+}  // namespace paramd
+
+#endif  // PARAMD_SERVER_SERVICE_SERVER_JOB_H_

@@ -1,0 +1,138 @@
+#include "server/service/server_metrics.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace paramd {
+
+namespace {
+
+using prometheus::BuildCounter;
+using prometheus::BuildGauge;
+using prometheus::BuildHistogram;
+
+prometheus::Histogram::BucketBoundaries DurationBuckets() {
+  return {0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 10};
+}
+
+prometheus::Histogram::BucketBoundaries StalenessBuckets() { return {0, 1, 2, 4, 8, 16, 32, 64}; }
+
+prometheus::Labels WithJob(const JobPlan& plan, prometheus::Labels more = {}) {
+  more["train_job"] = plan.job_id;
+  return more;
+}
+
+}  // namespace
+
+ServerMetrics::ServerMetrics(std::shared_ptr<prometheus::Registry> registry, int owner_threads)
+    : registry_(std::move(registry)),
+      push_duration_(BuildHistogram()
+                         .Name("paramd_push_duration_seconds")
+                         .Help("From the arrival of a push until it is in the ledger or applied.")
+                         .Register(*registry_)),
+      pull_duration_(BuildHistogram()
+                         .Name("paramd_pull_duration_seconds")
+                         .Help("From the arrival of a pull until its answer, waiting for the version included.")
+                         .Register(*registry_)),
+      push_bytes_(BuildCounter()
+                      .Name("paramd_push_bytes_total")
+                      .Help("Gradient bytes received, as encoded (wire) and as fp32 (raw).")
+                      .Register(*registry_)),
+      pull_bytes_(BuildCounter()
+                      .Name("paramd_pull_bytes_total")
+                      .Help("Weight bytes answered, as encoded (wire) and as fp32 (raw).")
+                      .Register(*registry_)),
+      apply_duration_(BuildHistogram()
+                          .Name("paramd_update_apply_duration_seconds")
+                          .Help("Handling of the event that makes a chunk's optimizer run, the optimizer included.")
+                          .Register(*registry_)),
+      updates_applied_(BuildCounter()
+                           .Name("paramd_updates_applied_total")
+                           .Help("Optimizer steps applied to chunks.")
+                           .Register(*registry_)),
+      gradients_dropped_(
+          BuildCounter()
+              .Name("paramd_gradients_dropped_total")
+              .Help("Gradients not applied: sent again, of another generation or incarnation, not finite.")
+              .Register(*registry_)),
+      staleness_(BuildHistogram()
+                     .Name("paramd_gradient_staleness_steps")
+                     .Help("How many clocks the worker of an applied push was ahead of the slowest (ssp, async).")
+                     .Register(*registry_)),
+      global_step_(BuildGauge()
+                       .Name("paramd_global_step")
+                       .Help("Steps that the chunk applied last has behind it; the slowest worker's in ssp and async.")
+                       .Register(*registry_)),
+      parameters_(BuildGauge()
+                      .Name("paramd_parameters")
+                      .Help("fp32 values held for a job's chunks, by kind.")
+                      .Register(*registry_)),
+      parameter_bytes_(BuildGauge()
+                           .Name("paramd_parameter_bytes")
+                           .Help("Bytes held for a job's chunks, by kind.")
+                           .Register(*registry_)) {
+  auto& lengths =
+      BuildGauge().Name("paramd_update_queue_length").Help("Requests queued for an owner thread.").Register(*registry_);
+  for (int i = 0; i < owner_threads; ++i) queue_length_.push_back(&lengths.Add({{"owner_thread", absl::StrCat(i)}}));
+  queue_wait_ = &BuildHistogram()
+                     .Name("paramd_update_queue_wait_seconds")
+                     .Help("Time that requests spend in an owner thread's queue.")
+                     .Register(*registry_)
+                     .Add({}, DurationBuckets());
+  memory_limit_ = &BuildGauge()
+                       .Name("paramd_memory_limit_bytes")
+                       .Help("Memory that jobs may use on this server.")
+                       .Register(*registry_)
+                       .Add({});
+  memory_used_ = &BuildGauge()
+                      .Name("paramd_memory_used_bytes")
+                      .Help("Memory accounted to the jobs on this server.")
+                      .Register(*registry_)
+                      .Add({});
+}
+
+JobMetrics::JobMetrics(ServerMetrics& metrics, const JobPlan& plan)
+    : push_duration(metrics.push_duration_.Add(WithJob(plan, {{"codec", "fp32"}}), DurationBuckets())),
+      pull_duration(metrics.pull_duration_.Add(WithJob(plan, {{"codec", "fp32"}}), DurationBuckets())),
+      push_bytes_wire(metrics.push_bytes_.Add(WithJob(plan, {{"codec", "fp32"}, {"stage", "wire"}}))),
+      push_bytes_raw(metrics.push_bytes_.Add(WithJob(plan, {{"codec", "fp32"}, {"stage", "raw"}}))),
+      pull_bytes_wire(metrics.pull_bytes_.Add(WithJob(plan, {{"codec", "fp32"}, {"stage", "wire"}}))),
+      pull_bytes_raw(metrics.pull_bytes_.Add(WithJob(plan, {{"codec", "fp32"}, {"stage", "raw"}}))),
+      apply_duration(
+          metrics.apply_duration_.Add({{"optimizer", OptimizerName(plan.spec.optimizer().type())}}, DurationBuckets())),
+      updates_applied(
+          metrics.updates_applied_.Add(WithJob(plan, {{"optimizer", OptimizerName(plan.spec.optimizer().type())}}))),
+      dropped_duplicate(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "duplicate"}}))),
+      dropped_fenced(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "fenced"}}))),
+      dropped_non_finite(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "nonfinite"}}))),
+      staleness(metrics.staleness_.Add(WithJob(plan), StalenessBuckets())),
+      global_step(metrics.global_step_.Add(WithJob(plan))),
+      metrics_(metrics) {
+  std::vector<std::string> kinds = plan.optimizer->state_names();
+  kinds.insert(kinds.begin(), "weight");
+  const double elements = static_cast<double>(plan.local_elements());
+  for (const std::string& kind : kinds) {
+    parameters_.push_back(&metrics.parameters_.Add(WithJob(plan, {{"kind", kind}})));
+    parameter_bytes_.push_back(&metrics.parameter_bytes_.Add(WithJob(plan, {{"kind", kind}})));
+    parameters_.back()->Set(elements);
+    parameter_bytes_.back()->Set(elements * sizeof(float));
+  }
+}
+
+JobMetrics::~JobMetrics() {
+  metrics_.push_duration_.Remove(&push_duration);
+  metrics_.pull_duration_.Remove(&pull_duration);
+  for (auto* counter : {&push_bytes_wire, &push_bytes_raw}) metrics_.push_bytes_.Remove(counter);
+  for (auto* counter : {&pull_bytes_wire, &pull_bytes_raw}) metrics_.pull_bytes_.Remove(counter);
+  metrics_.updates_applied_.Remove(&updates_applied);
+  for (auto* counter : {&dropped_duplicate, &dropped_fenced, &dropped_non_finite}) {
+    metrics_.gradients_dropped_.Remove(counter);
+  }
+  metrics_.staleness_.Remove(&staleness);
+  metrics_.global_step_.Remove(&global_step);
+  for (prometheus::Gauge* gauge : parameters_) metrics_.parameters_.Remove(gauge);
+  for (prometheus::Gauge* gauge : parameter_bytes_) metrics_.parameter_bytes_.Remove(gauge);
+}
+
+}  // namespace paramd
