@@ -94,7 +94,7 @@ class WorkerJob final : private StepLoopObserver {
   ArenaPlan plan_;
   std::unique_ptr<Dataset> data_;
   CompiledModel model_;
-  std::unique_ptr<JobMetrics> metrics_;
+  std::unique_ptr<WorkerJobMetrics> metrics_;
 
   // Made and freed by the job's thread, under the mutex; used by others to stop and cancel.
   mutable absl::Mutex mutex_;

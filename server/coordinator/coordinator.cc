@@ -229,7 +229,7 @@ void Coordinator::SchedulePending() {
   }
   if (pending.empty()) return;
   const ScheduleOptions options{.fail_too_large = clock_.Now() >= grace_until_};
-  const std::vector<Decision> decisions = Schedule(pending, Capacity(), options);
+  const std::vector<Decision> decisions = ScheduleJobs(pending, Capacity(), options);
   for (size_t i = 0; i < jobs.size(); ++i) {
     const Decision& decision = decisions[i];
     const absl::Status status = Transition(*jobs[i], [&](JobMachine& machine) {

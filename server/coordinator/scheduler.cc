@@ -186,8 +186,8 @@ absl::StatusOr<ArenaDemand> PlanArena(const v1::JobSpec& spec) {
   return demand;
 }
 
-std::vector<Decision> Schedule(absl::Span<const PendingJob> pending, ClusterCapacity cluster,
-                               const ScheduleOptions& options) {
+std::vector<Decision> ScheduleJobs(absl::Span<const PendingJob> pending, ClusterCapacity cluster,
+                                   const ScheduleOptions& options) {
   std::vector<Decision> decisions;
   std::string blocker;
   for (const PendingJob& job : pending) {

@@ -1,6 +1,6 @@
 // Which pending jobs start now, and where. First in, first out; several jobs run at once when there is room.
 //
-//   std::vector<Decision> decisions = Schedule(pending, cluster, {});   // one per pending job, in order
+//   std::vector<Decision> decisions = ScheduleJobs(pending, cluster, {});   // one per pending job, in order
 //
 // A job that the registered cluster could run if it were empty holds back all later ones until it starts, so that a
 // stream of small jobs cannot starve it. A job that it could not run (it wants more workers than are registered) is
@@ -74,8 +74,8 @@ struct ScheduleOptions {
   bool fail_too_large = true;
 };
 
-std::vector<Decision> Schedule(absl::Span<const PendingJob> pending, ClusterCapacity cluster,
-                               const ScheduleOptions& options);
+std::vector<Decision> ScheduleJobs(absl::Span<const PendingJob> pending, ClusterCapacity cluster,
+                                   const ScheduleOptions& options);
 
 }  // namespace paramd
 

@@ -35,7 +35,7 @@ constexpr int64_t kPlenty = 1 << 30;
 
 TEST(SchedulerTest, PlacesChunksAndSlots) {
   const v1::JobSpec spec = Spec(2, 3);
-  const auto decisions = Schedule({{"a", &spec}}, Cluster({kPlenty / 2, kPlenty}, {1, 1, 2}), {});
+  const auto decisions = ScheduleJobs({{"a", &spec}}, Cluster({kPlenty / 2, kPlenty}, {1, 1, 2}), {});
   ASSERT_EQ(decisions.size(), 1u);
   ASSERT_EQ(decisions[0].kind, Kind::kPlace) << decisions[0].message;
   const v1::Placement& placement = decisions[0].placement;
@@ -78,7 +78,7 @@ TEST(SchedulerTest, SaysWhatAJobWaitsFor) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.what);
-    const auto decisions = Schedule({{"a", &row.spec}}, row.cluster, {});
+    const auto decisions = ScheduleJobs({{"a", &row.spec}}, row.cluster, {});
     EXPECT_EQ(decisions[0].kind, Kind::kWait);
     EXPECT_EQ(decisions[0].reason, row.reason);
     EXPECT_THAT(decisions[0].message, HasSubstr(row.message));
@@ -87,18 +87,18 @@ TEST(SchedulerTest, SaysWhatAJobWaitsFor) {
 
 TEST(SchedulerTest, TooLargeAModelFailsUnlessNodesAreStillComing) {
   const v1::JobSpec spec = Spec(2, 1);
-  const auto decisions = Schedule({{"a", &spec}}, Cluster({100, 200}, {}), {});
+  const auto decisions = ScheduleJobs({{"a", &spec}}, Cluster({100, 200}, {}), {});
   EXPECT_EQ(decisions[0].kind, Kind::kFail);
   EXPECT_THAT(decisions[0].error, StatusIs(absl::StatusCode::kResourceExhausted, "MODEL_TOO_LARGE"));
   EXPECT_EQ(GetErrorMetadata(decisions[0].error)["availableBytes"], "300");
-  const auto later = Schedule({{"a", &spec}}, Cluster({100, 200}, {}), {.fail_too_large = false});
+  const auto later = ScheduleJobs({{"a", &spec}}, Cluster({100, 200}, {}), {.fail_too_large = false});
   EXPECT_EQ(later[0].kind, Kind::kWait);
   EXPECT_EQ(later[0].reason, "INSUFFICIENT_MEMORY");
 }
 
 TEST(SchedulerTest, RunsSeveralJobsWhenThereIsRoom) {
   const v1::JobSpec spec = Spec(1, 1);
-  const auto decisions = Schedule({{"a", &spec}, {"b", &spec}, {"c", &spec}}, Cluster({kPlenty}, {1, 1}), {});
+  const auto decisions = ScheduleJobs({{"a", &spec}, {"b", &spec}, {"c", &spec}}, Cluster({kPlenty}, {1, 1}), {});
   EXPECT_EQ(decisions[0].kind, Kind::kPlace);
   EXPECT_EQ(decisions[1].kind, Kind::kPlace);
   EXPECT_NE(decisions[0].placement.workers(0).node_id(), decisions[1].placement.workers(0).node_id());
@@ -110,7 +110,7 @@ TEST(SchedulerTest, AJobThatFitsTheEmptyClusterHoldsBackLaterOnes) {
   const v1::JobSpec small = Spec(1, 1);
   ClusterCapacity cluster = Cluster({kPlenty}, {1, 1});
   cluster.workers[0].free = 0;
-  const auto decisions = Schedule({{"large", &large}, {"small", &small}}, cluster, {});
+  const auto decisions = ScheduleJobs({{"large", &large}, {"small", &small}}, cluster, {});
   EXPECT_EQ(decisions[0].reason, "INSUFFICIENT_WORKERS");
   EXPECT_EQ(decisions[1].reason, "QUEUED");
   EXPECT_THAT(decisions[1].message, HasSubstr("behind job large"));
@@ -119,7 +119,7 @@ TEST(SchedulerTest, AJobThatFitsTheEmptyClusterHoldsBackLaterOnes) {
 TEST(SchedulerTest, AJobThatTheClusterCannotRunIsPassedOver) {
   const v1::JobSpec impossible = Spec(1, 3);
   const v1::JobSpec small = Spec(1, 1);
-  const auto decisions = Schedule({{"impossible", &impossible}, {"small", &small}}, Cluster({kPlenty}, {1, 1}), {});
+  const auto decisions = ScheduleJobs({{"impossible", &impossible}, {"small", &small}}, Cluster({kPlenty}, {1, 1}), {});
   EXPECT_EQ(decisions[0].kind, Kind::kWait);
   EXPECT_EQ(decisions[1].kind, Kind::kPlace);
 }

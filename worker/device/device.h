@@ -2,7 +2,7 @@
 // worker/device/cpu (and later cuda).
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<Device> device, CreateCpuDevice({.threads = 1}));
-//   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, device->Allocate(1 << 20));
+//   ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> buffer, device->Allocate(1 << 20));
 //   RETURN_IF_ERROR(device->Activation({.kind = ActivationKind::kRelu, .count = n, .x = x, .y = y}));
 //
 // Operations run in the order of the calls. Each is deterministic for a given instruction set and thread count, and
@@ -22,9 +22,9 @@
 namespace paramd {
 
 // A block of fp32 memory, aligned to 64 bytes, zero at first. Freed with the object.
-class Buffer {
+class DeviceBuffer {
  public:
-  virtual ~Buffer() = default;
+  virtual ~DeviceBuffer() = default;
   virtual float* data() = 0;
   virtual int64_t elements() const = 0;
 };
@@ -38,7 +38,7 @@ class Device {
   virtual int threads() const = 0;
 
   // kResourceExhausted when there is not enough memory, kInvalidArgument for a negative size.
-  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t elements) = 0;
+  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(int64_t elements) = 0;
 
   virtual absl::Status Fill(float* x, int64_t count, float value) = 0;
   virtual absl::Status MatMul(const MatMulArgs& args) = 0;

@@ -77,7 +77,7 @@ class Program {
   std::vector<ElementRange> parameters_;
   std::vector<ElementRange> padding_;
   std::vector<OpPlan> ops_;
-  std::unique_ptr<Buffer> memory_;
+  std::unique_ptr<DeviceBuffer> memory_;
   std::vector<float*> values_;     // nullptr for inputs.
   std::vector<float*> gradients_;  // nullptr where not wanted.
 };

@@ -45,11 +45,11 @@ WorkerMetrics::WorkerMetrics(prometheus::Registry& registry, const std::string& 
       non_finite_(
           CounterFamily(registry, "paramd_worker_nonfinite_total", "Losses or gradients with NaN or infinity.")) {}
 
-std::unique_ptr<JobMetrics> WorkerMetrics::ForJob(const std::string& job_id) {
-  return std::make_unique<JobMetrics>(*this, job_id);
+std::unique_ptr<WorkerJobMetrics> WorkerMetrics::ForJob(const std::string& job_id) {
+  return std::make_unique<WorkerJobMetrics>(*this, job_id);
 }
 
-JobMetrics::JobMetrics(WorkerMetrics& metrics, const std::string& job_id)
+WorkerJobMetrics::WorkerJobMetrics(WorkerMetrics& metrics, const std::string& job_id)
     : metrics_(metrics),
       steps_(metrics.steps_.Add({{"train_job", job_id}})),
       samples_(metrics.samples_.Add({{"train_job", job_id}})),
@@ -67,7 +67,7 @@ JobMetrics::JobMetrics(WorkerMetrics& metrics, const std::string& job_id)
   }
 }
 
-JobMetrics::~JobMetrics() {
+WorkerJobMetrics::~WorkerJobMetrics() {
   for (prometheus::Histogram* histogram : step_duration_) metrics_.step_duration_.Remove(histogram);
   metrics_.steps_.Remove(&steps_);
   metrics_.samples_.Remove(&samples_);
@@ -81,7 +81,7 @@ JobMetrics::~JobMetrics() {
   metrics_.non_finite_.Remove(&non_finite_gradient_);
 }
 
-void JobMetrics::Observe(const StepReport& report, const ParameterClientStats& stats) {
+void WorkerJobMetrics::Observe(const StepReport& report, const ParameterClientStats& stats) {
   const absl::Duration phases[kPhases] = {report.data, report.pull, report.forward, report.backward, report.push};
   for (int i = 0; i < kPhases; ++i) step_duration_[i]->Observe(absl::ToDoubleSeconds(phases[i]));
   steps_.Increment();

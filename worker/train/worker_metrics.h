@@ -1,10 +1,11 @@
 // The worker's metric families and, per job, their series, which end with the job.
 //
 //   WorkerMetrics metrics(*registry, "cpu");
-//   std::unique_ptr<JobMetrics> job = metrics.ForJob("gpt-a1b2c3");      // Series removed when it is destroyed.
+//   std::unique_ptr<WorkerJobMetrics> job = metrics.ForJob("gpt-a1b2c3");      // Series removed when it is destroyed.
 //   job->Observe(step_report, client->stats());
 //
-// WorkerMetrics is thread safe; a JobMetrics belongs to its training thread and must not outlive the WorkerMetrics.
+// WorkerMetrics is thread safe; a WorkerJobMetrics belongs to its training thread and must not outlive the
+// WorkerMetrics.
 #ifndef PARAMD_WORKER_TRAIN_WORKER_METRICS_H_
 #define PARAMD_WORKER_TRAIN_WORKER_METRICS_H_
 
@@ -22,18 +23,18 @@
 
 namespace paramd {
 
-class JobMetrics;
+class WorkerJobMetrics;
 
 class WorkerMetrics {
  public:
   // `device` is the kind of device, from a closed set ("cpu").
   WorkerMetrics(prometheus::Registry& registry, const std::string& device);
 
-  std::unique_ptr<JobMetrics> ForJob(const std::string& job_id);
+  std::unique_ptr<WorkerJobMetrics> ForJob(const std::string& job_id);
   void SetJobs(int jobs) { jobs_.Set(jobs); }
 
  private:
-  friend class JobMetrics;
+  friend class WorkerJobMetrics;
 
   const std::string device_;
   prometheus::Gauge& jobs_;
@@ -49,12 +50,12 @@ class WorkerMetrics {
   prometheus::Family<prometheus::Counter>& non_finite_;
 };
 
-class JobMetrics {
+class WorkerJobMetrics {
  public:
-  JobMetrics(WorkerMetrics& metrics, const std::string& job_id);
-  ~JobMetrics();
-  JobMetrics(const JobMetrics&) = delete;
-  JobMetrics& operator=(const JobMetrics&) = delete;
+  WorkerJobMetrics(WorkerMetrics& metrics, const std::string& job_id);
+  ~WorkerJobMetrics();
+  WorkerJobMetrics(const WorkerJobMetrics&) = delete;
+  WorkerJobMetrics& operator=(const WorkerJobMetrics&) = delete;
 
   // A step of the job, and the client's totals after it.
   void Observe(const StepReport& report, const ParameterClientStats& stats);

@@ -20,7 +20,7 @@ constexpr int64_t kAlignmentBytes = 64;
 constexpr int64_t kElementGrain = 16 * 1024;  // Elements worth a thread; a multiple of 64.
 constexpr int64_t kColumnGrain = 64;
 
-class CpuBuffer final : public Buffer {
+class CpuBuffer final : public DeviceBuffer {
  public:
   CpuBuffer(float* data, int64_t elements) : data_(data), elements_(elements) {}
   ~CpuBuffer() override { std::free(data_); }
@@ -44,7 +44,7 @@ class CpuDevice final : public Device {
   }
   int threads() const override { return threads_; }
 
-  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t elements) override;
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(int64_t elements) override;
 
   absl::Status Fill(float* x, int64_t count, float value) override {
     std::fill_n(x, count, value);
@@ -106,7 +106,7 @@ class CpuDevice final : public Device {
   const CpuKernels& kernels_;
 };
 
-absl::StatusOr<std::unique_ptr<Buffer>> CpuDevice::Allocate(int64_t elements) {
+absl::StatusOr<std::unique_ptr<DeviceBuffer>> CpuDevice::Allocate(int64_t elements) {
   if (elements < 0) return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", elements, " elements"));
   if (elements > (int64_t{1} << 40)) {
     return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", elements, " fp32 elements"));
