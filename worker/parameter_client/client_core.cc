@@ -163,7 +163,7 @@ void ParameterClientCore::Connect(int index) {
   Server& server = servers_[index];
   server.broken = false;
   server.writing = false;
-  server.stream = new ParameterStream(shared_from_this(), index);  // Deletes itself after OnEnded.
+  server.stream = new ParameterStream(*this, index);  // Deletes itself before OnEnded.
   ++live_streams_;
   server.stream->Start(*server.stub);
   Pump(index);
@@ -208,9 +208,9 @@ void ParameterClientCore::OnBroken(ParameterStream& stream) {
   if (!server.writing) stream.Release();
 }
 
-void ParameterClientCore::OnEnded(ParameterStream& stream, const grpc::Status& status) {
+void ParameterClientCore::OnEnded(int index, const grpc::Status& status) {
   absl::MutexLock lock(&mutex_);
-  Server& server = servers_[stream.server()];
+  Server& server = servers_[index];
   const absl::Time now = absl::Now();
   server.stream = nullptr;
   server.last_error = status.ok() ? "stream closed by the server" : status.error_message();

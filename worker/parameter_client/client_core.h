@@ -25,8 +25,7 @@
 
 namespace paramd {
 
-class ParameterClientCore final : public ParameterStreamOwner,
-                                  public std::enable_shared_from_this<ParameterClientCore> {
+class ParameterClientCore final : public ParameterStreamOwner {
  public:
   ParameterClientCore(ParameterClientOptions options, const ArenaPlan& plan);
 
@@ -44,7 +43,7 @@ class ParameterClientCore final : public ParameterStreamOwner,
   void OnResponse(ParameterStream& stream, v1::ParameterResponse& response) override;
   void OnWritten(ParameterStream& stream) override;
   void OnBroken(ParameterStream& stream) override;
-  void OnEnded(ParameterStream& stream, const grpc::Status& status) override;
+  void OnEnded(int index, const grpc::Status& status) override;
 
  private:
   struct Request {

@@ -37,12 +37,12 @@ absl::StatusOr<std::unique_ptr<ParameterClient>> ParameterClient::Create(Paramet
                                                                          const ArenaPlan& plan) {
   const absl::Status valid = CheckPlacement(options.placement, options.caller, plan);
   if (!valid.ok()) return valid;
-  auto core = std::make_shared<ParameterClientCore>(std::move(options), plan);
+  auto core = std::make_unique<ParameterClientCore>(std::move(options), plan);
   core->Start();
   return std::unique_ptr<ParameterClient>(new ParameterClient(std::move(core)));
 }
 
-ParameterClient::ParameterClient(std::shared_ptr<ParameterClientCore> core) : core_(std::move(core)) {}
+ParameterClient::ParameterClient(std::unique_ptr<ParameterClientCore> core) : core_(std::move(core)) {}
 ParameterClient::~ParameterClient() { core_->Stop(); }
 
 absl::Status ParameterClient::WaitForConnections(absl::Duration timeout) { return core_->WaitForConnections(timeout); }

@@ -15,7 +15,7 @@
 // unreachable for `reconnect_limit`, and Cancel end the client: every wait, now and later, returns that status.
 //
 // Memory: one encoded message per stream, and one answer per chunk. Open requests are bounded by `max_open_requests`.
-// Thread safe. The destructor cancels and waits for gRPC's callbacks.
+// Thread safe. The destructor cancels and waits for gRPC's callbacks; it must not run on one.
 #ifndef PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CLIENT_H_
 #define PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CLIENT_H_
 
@@ -80,9 +80,9 @@ class ParameterClient {
   ParameterClientStats stats() const;
 
  private:
-  explicit ParameterClient(std::shared_ptr<ParameterClientCore> core);
+  explicit ParameterClient(std::unique_ptr<ParameterClientCore> core);
 
-  const std::shared_ptr<ParameterClientCore> core_;  // Shared with gRPC's callbacks.
+  const std::unique_ptr<ParameterClientCore> core_;
 };
 
 }  // namespace paramd

@@ -1,12 +1,12 @@
 // One Exchange call to one server: a reactor that writes one message at a time and reads until the call ends.
 //
 // Threading: callbacks come on gRPC's threads, reads one at a time, writes one at a time; they do not block. The stream
-// deletes itself after its owner's OnEnded. It stays alive, and Write may be called, until the owner calls Release,
-// which it must do exactly once, after OnBroken and with no write open.
+// deletes itself just before its owner's OnEnded: with it goes its reference to the channel, which must not be the last
+// one, because gRPC cannot destroy a channel on one of its own callback threads. So the owner keeps the channel, and
+// lives, until OnEnded. It stays alive, and Write may be called, until the owner calls Release, which it must do
+// exactly once, after OnBroken and with no write open.
 #ifndef PARAMD_WORKER_PARAMETER_CLIENT_STREAM_H_
 #define PARAMD_WORKER_PARAMETER_CLIENT_STREAM_H_
-
-#include <memory>
 
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/client_callback.h"
@@ -25,14 +25,14 @@ class ParameterStreamOwner {
   virtual void OnWritten(ParameterStream& stream) = 0;
   // No further response will come.
   virtual void OnBroken(ParameterStream& stream) = 0;
-  // The call is over; the stream is gone when this returns.
-  virtual void OnEnded(ParameterStream& stream, const grpc::Status& status) = 0;
+  // The call is over and the stream to `server` is gone. The last use of the owner.
+  virtual void OnEnded(int server, const grpc::Status& status) = 0;
 };
 
 class ParameterStream final : public grpc::ClientBidiReactor<v1::ParameterRequest, v1::ParameterResponse> {
  public:
-  // `owner` is kept until the stream has ended. `server` is the owner's name for the other end.
-  ParameterStream(std::shared_ptr<ParameterStreamOwner> owner, int server);
+  // `owner` lives until OnEnded. `server` is the owner's name for the other end.
+  ParameterStream(ParameterStreamOwner& owner, int server);
 
   // Begins the call. Once.
   void Start(v1::ParameterService::Stub& stub);
@@ -48,7 +48,7 @@ class ParameterStream final : public grpc::ClientBidiReactor<v1::ParameterReques
   void OnDone(const grpc::Status& status) override;
 
  private:
-  const std::shared_ptr<ParameterStreamOwner> owner_;
+  ParameterStreamOwner& owner_;
   const int server_;
   grpc::ClientContext context_;
   v1::ParameterRequest request_;
