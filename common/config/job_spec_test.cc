@@ -76,7 +76,7 @@ TEST(JobSpecTest, EveryBadFileIsRefusedForItsFault) {
   for (const std::string& file : files) {
     SCOPED_TRACE(file);
     const std::string text = ReadFile(file);
-    absl::string_view want = text.substr(0, text.find('\n'));
+    absl::string_view want = absl::string_view(text).substr(0, text.find('\n'));
     ASSERT_TRUE(absl::ConsumePrefix(&want, "# want: ")) << "the first line must name the expected error";
     const absl::Status status = Load(text).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
