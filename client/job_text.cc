@@ -149,7 +149,7 @@ std::string NodeTable(const v1::ListNodesResponse& nodes, absl::Time now) {
 }
 
 std::string EventLine(const v1::JobEvent& event, absl::TimeZone zone) {
-  return absl::StrFormat("%s %s %-16s %s", absl::FormatTime("%H:%M:%S", ToTime(event.time()), zone),
+  return absl::StrFormat("%s %s %-20s %s", absl::FormatTime("%H:%M:%S", ToTime(event.time()), zone),
                          event.warning() ? "!" : " ", event.reason(), event.message());
 }
 

@@ -86,9 +86,9 @@ TEST(EventLine, MarksWarnings) {
   *event.mutable_time() = Ago(0);
   event.set_reason("STARTED");
   event.set_message("training");
-  EXPECT_EQ(EventLine(event, absl::UTCTimeZone()), "13:46:40   STARTED          training");
+  EXPECT_EQ(EventLine(event, absl::UTCTimeZone()), "13:46:40   STARTED              training");
   event.set_warning(true);
-  EXPECT_EQ(EventLine(event, absl::UTCTimeZone()), "13:46:40 ! STARTED          training");
+  EXPECT_EQ(EventLine(event, absl::UTCTimeZone()), "13:46:40 ! STARTED              training");
 }
 
 TEST(Describe, TellsPlacementAndEndsWithEvents) {
@@ -109,7 +109,7 @@ TEST(Describe, TellsPlacementAndEndsWithEvents) {
   EXPECT_THAT(text, ::testing::HasSubstr("Server:           s-1 at h:1, 2.0 KiB\n"));
   EXPECT_THAT(text, ::testing::HasSubstr("Worker:           w-1, slots 2 to 3\n"));
   EXPECT_THAT(text, ::testing::HasSubstr("Sample:\n  It is a truth\n  universally\n"));
-  EXPECT_THAT(text, ::testing::EndsWith("Events:\n  00:00:00   SUBMITTED        \n"));
+  EXPECT_THAT(text, ::testing::EndsWith("Events:\n  00:00:00   SUBMITTED            \n"));
 }
 
 }  // namespace

@@ -102,7 +102,7 @@ TEST(Progress, EventsGetALineOfTheirOwnAboveTheBar) {
   event.set_warning(true);
   progress.OnEvent(event);
   progress.Finish(Training(100));
-  EXPECT_THAT(out.str(), ::testing::HasSubstr("\r\x1b[K00:00:00 ! EVALUATED        loss 2.1\n"));
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("\r\x1b[K00:00:00 ! EVALUATED            loss 2.1\n"));
   EXPECT_THAT(out.str(), ::testing::HasSubstr("\njob a-1 RUNNING\n  step 100/100  loss 5.5000 -> 2.5000"));
 }
 
