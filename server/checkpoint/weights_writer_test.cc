@@ -1,0 +1,113 @@
+#include "server/checkpoint/weights_writer.h"
+
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/crc32c.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_matchers.h"
+#include "common/config/job_spec.h"
+#include "common/tensor/safetensors.h"
+#include "gtest/gtest.h"
+#include "server/store/test_job.h"
+
+namespace paramd {
+namespace {
+
+class WeightsWriterTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    plan_ = *JobPlan::Create(TestAssignment({.workers = 2, .servers = 2}), 0);
+    arena_.resize(plan_->arena.arena_elements());
+    std::iota(arena_.begin(), arena_.end(), 0.5f);
+    directory_ = absl::StrCat(testing::TempDir(), "/", testing::UnitTest::GetInstance()->current_test_info()->name());
+  }
+
+  v1::FetchChunksResponse Chunk(int chunk, uint64_t version) const {
+    const ElementRange range = plan_->arena.ChunkRange(chunk);
+    v1::FetchChunksResponse message;
+    message.set_chunk(chunk);
+    message.set_version(version);
+    message.set_payload(arena_.data() + range.begin, range.size() * sizeof(float));
+    message.set_crc32c(Crc32c(absl::string_view(message.payload().data(), message.payload().size())));
+    return message;
+  }
+  // Chunks of the placement, each changed by `change`.
+  ChunkFetcher Fetcher(std::function<void(v1::FetchChunksResponse&)> change = [](v1::FetchChunksResponse&) {}) {
+    return [this, change](uint32_t server, const ChunkSink& sink) {
+      for (int chunk = 0; chunk < plan_->arena.chunk_count(); ++chunk) {
+        if (plan_->placement.chunk_server(chunk) != server) continue;
+        v1::FetchChunksResponse message = Chunk(chunk, 10);
+        change(message);
+        RETURN_IF_ERROR(sink(message));
+      }
+      return absl::OkStatus();
+    };
+  }
+
+  std::shared_ptr<const JobPlan> plan_;
+  std::vector<float> arena_;
+  std::string directory_;
+};
+
+TEST_F(WeightsWriterTest, WritesWeightsAndSpec) {
+  ASSERT_OK_AND_ASSIGN(const v1::WeightsSaved saved, SaveWeights(*plan_, directory_, Fetcher()));
+  EXPECT_EQ(saved.directory(), directory_ + "/job-1");
+  EXPECT_EQ(saved.step(), 10u);
+  Sha256 hash;
+  ASSERT_OK_AND_ASSIGN(const SafetensorsReader reader,
+                       SafetensorsReader::Open(saved.directory() + "/model.safetensors"));
+  uint64_t bytes = 0;
+  for (int i = 0; i < static_cast<int>(plan_->arena.parameters().size()); ++i) {
+    const ElementRange range = plan_->arena.ParameterRange(i);
+    ASSERT_OK_AND_ASSIGN(const SafetensorsTensor* tensor, reader.Find(plan_->arena.parameters()[i].name));
+    EXPECT_EQ(tensor->shape, plan_->arena.parameters()[i].shape);
+    std::vector<float> values(range.size());
+    ASSERT_OK(reader.ReadFloats(*tensor, absl::MakeSpan(values)));
+    EXPECT_EQ(std::memcmp(values.data(), arena_.data() + range.begin, values.size() * 4), 0);
+    hash.Update(absl::string_view(reinterpret_cast<const char*>(values.data()), values.size() * 4));
+    bytes += values.size() * 4;
+  }
+  EXPECT_EQ(saved.sha256(), hash.FinishHex());
+  EXPECT_EQ(saved.bytes(), bytes);
+  ASSERT_OK_AND_ASSIGN(const std::string json, ReadFile(saved.directory() + "/job.json", 1 << 20));
+  ASSERT_OK_AND_ASSIGN(const v1::JobSpec spec, ParseJobSpec(json));
+  EXPECT_EQ(spec.SerializeAsString(), plan_->spec.SerializeAsString());
+}
+
+TEST_F(WeightsWriterTest, RefusesDamagedMissingAndUnequalChunks) {
+  const auto refused = [this](auto change, absl::StatusCode code, const char* reason) {
+    EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher(change)), StatusIs(code, reason));
+    EXPECT_THAT(SafetensorsReader::Open(directory_ + "/job-1/model.safetensors"), testing::Not(IsOk()));
+  };
+  using M = v1::FetchChunksResponse;
+  refused([](M& m) { (*m.mutable_payload())[0] ^= 1; }, absl::StatusCode::kDataLoss, "CHECKSUM_MISMATCH");
+  refused([](M& m) { m.mutable_payload()->pop_back(); }, absl::StatusCode::kDataLoss, "CHECKSUM_MISMATCH");
+  refused([](M& m) { m.set_chunk(500); }, absl::StatusCode::kDataLoss, "CHUNK_MISSING");
+  refused(
+      [](M& m) {
+        if (m.chunk() == 3) m.set_version(9);
+      },
+      absl::StatusCode::kFailedPrecondition, "VERSIONS_DIFFER");
+  EXPECT_THAT(SaveWeights(*plan_, directory_, [](uint32_t, const ChunkSink&) { return absl::OkStatus(); }),
+              StatusIs(absl::StatusCode::kDataLoss, "CHUNK_MISSING"));
+}
+
+TEST_F(WeightsWriterTest, NeverReplacesSavedWeights) {
+  ASSERT_OK(SaveWeights(*plan_, directory_, Fetcher()));
+  EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher()), StatusIs(absl::StatusCode::kAlreadyExists));
+}
+
+TEST_F(WeightsWriterTest, DiskErrorsAreReported) {
+  std::ofstream(directory_) << "a file where the directory should be";
+  EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher()), testing::Not(IsOk()));
+}
+
+}  // namespace
+}  // namespace paramd

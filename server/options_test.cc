@@ -1,0 +1,66 @@
+#include "server/options.h"
+
+#include <fstream>
+#include <string>
+
+#include "common/base/status_matchers.h"
+#include "gtest/gtest.h"
+
+namespace paramd {
+namespace {
+
+ServerOptions Good() {
+  ServerOptions options;
+  options.output_dir = testing::TempDir() + "/output";
+  return options;
+}
+
+TEST(OptionsTest, DefaultsAreValid) {
+  EXPECT_OK(Good().Validate());
+  EXPECT_EQ(Good().RequestTimeout(), absl::Seconds(60));
+  EXPECT_NEAR(Good().MemoryLimitBytes(), PhysicalMemoryBytes() * 0.8, 10);
+}
+
+TEST(OptionsTest, NamesTheBadFlag) {
+  const auto refused = [](auto change, const char* flag) {
+    ServerOptions options = Good();
+    change(options);
+    const absl::Status status = options.Validate();
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_FLAG"));
+    EXPECT_THAT(std::string(status.message()), testing::StartsWith(flag));
+  };
+  using O = ServerOptions;
+  refused([](O& o) { o.listen = "nowhere"; }, "--listen");
+  refused([](O& o) { o.metrics_listen = "host:99999"; }, "--metrics-listen");
+  refused([](O& o) { o.coordinator = "host:0"; }, "--coordinator");
+  refused([](O& o) { o.advertise = "x"; }, "--advertise");
+  refused([](O& o) { o.node_id = "a b"; }, "--node-id");
+  refused([](O& o) { o.threads = -1; }, "--threads");
+  refused([](O& o) { o.memory_limit = "lots"; }, "--memory-limit");
+  refused([](O& o) { o.request_timeout = "0s"; }, "--request-timeout");
+  refused([](O& o) { o.request_timeout = "60"; }, "--request-timeout");
+}
+
+TEST(OptionsTest, OutputDirectoryMustBeOne) {
+  ServerOptions options = Good();
+  options.output_dir = testing::TempDir() + "/a-file";
+  std::ofstream(options.output_dir) << "x";
+  EXPECT_THAT(options.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_FLAG"));
+  options.output_dir = testing::TempDir() + "/a-file/below";
+  EXPECT_THAT(options.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_FLAG"));
+}
+
+TEST(OptionsTest, MemoryLimits) {
+  const std::pair<const char*, int64_t> good[] = {
+      {"1", 1}, {"10B", 10}, {"2KiB", 2048}, {"1.5MiB", 1572864}, {"1GB", 1000000000}, {"50%", 500}};
+  for (const auto& [text, bytes] : good) {
+    ASSERT_OK_AND_ASSIGN(const int64_t parsed, ParseMemoryLimit(text, 1000));
+    EXPECT_EQ(parsed, bytes) << text;
+  }
+  for (const char* text : {"", "0", "-1", "GiB", "1 GiB", "1gib", "1e300TB", "9999999TiB", "0%", "1.2.3"}) {
+    EXPECT_THAT(ParseMemoryLimit(text, 1000), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_FLAG")) << text;
+  }
+}
+
+}  // namespace
+}  // namespace paramd
