@@ -16,6 +16,7 @@ using coordinator::JobRecord;
 
 constexpr absl::Duration kFlushInterval = absl::Seconds(1);
 constexpr absl::Duration kTickStalled = absl::Seconds(5);
+constexpr absl::Duration kLongGap = absl::Seconds(1);  // Between two ticks; never taken for a stall below it.
 constexpr int kLoadPage = 1000;
 
 }  // namespace
@@ -141,7 +142,7 @@ void Coordinator::CheckLeases(absl::Time now) {
   const absl::Duration gap = now - last_tick_;
   last_tick_ = now;
   // Standing still for long, or a clock that jumped, is the coordinator's fault and not the daemons'.
-  if (gap > options_.membership.lease / 2 || gap < absl::ZeroDuration()) {
+  if (gap > std::max(options_.membership.lease / 2, kLongGap) || gap < absl::ZeroDuration()) {
     spdlog::warn("no tick for {}: leases are extended by as much", absl::FormatDuration(gap));
     membership_.ShiftLeases(gap);
   }

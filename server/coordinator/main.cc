@@ -54,8 +54,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  if (absl::Status status = paramd::InitLogging("paramd-coordinator", options.log_level); !status.ok())
-    return Fail(status);
+  const absl::Status logging = paramd::InitLogging("paramd-coordinator", options.log_level);
+  if (!logging.ok()) return Fail(logging);
   paramd::CoordinatorServer server(options);
   if (absl::Status status = server.Start(); !status.ok()) return Fail(status);
   paramd::WaitForTermination();

@@ -11,15 +11,19 @@ absl::Status SqliteError(sqlite3* db, int code, absl::string_view operation) {
       absl::StrCat("SQLite: ", operation, ": ", db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(code), " (code ",
                    db != nullptr ? sqlite3_extended_errcode(db) : code, ")");
   const int primary = code & 0xff;
+  if (primary == SQLITE_BUSY || primary == SQLITE_LOCKED) {
+    return MakeError(absl::StatusCode::kUnavailable, "STORE_UNAVAILABLE",
+                     absl::StrCat(message, "; another process has it open"));
+  }
   if (primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB) {
     return MakeError(absl::StatusCode::kDataLoss, "STORE_CORRUPT", message);
   }
   return MakeError(absl::StatusCode::kUnavailable, "STORE_UNAVAILABLE", message);
 }
 
-absl::Status SqliteExecute(sqlite3* db, const std::string& sql) {
+absl::Status SqliteExecute(sqlite3* db, absl::string_view operation, const std::string& sql) {
   const int code = sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr);
-  return code == SQLITE_OK ? absl::OkStatus() : SqliteError(db, code, sql.substr(0, 60));
+  return code == SQLITE_OK ? absl::OkStatus() : SqliteError(db, code, operation);
 }
 
 absl::StatusOr<SqliteStatement> SqliteStatement::Prepare(sqlite3* db, absl::string_view sql) {

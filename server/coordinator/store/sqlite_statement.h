@@ -28,8 +28,8 @@ using SqliteConnection = std::unique_ptr<sqlite3, SqliteCloser>;
 // The connection's last error as a status: STORE_CORRUPT (kDataLoss) or STORE_UNAVAILABLE (kUnavailable).
 absl::Status SqliteError(sqlite3* db, int code, absl::string_view operation);
 
-// Runs SQL text that returns no rows.
-absl::Status SqliteExecute(sqlite3* db, const std::string& sql);
+// Runs SQL text that returns no rows; errors name the `operation`.
+absl::Status SqliteExecute(sqlite3* db, absl::string_view operation, const std::string& sql);
 
 class SqliteStatement {
  public:

@@ -1,5 +1,6 @@
 #include "server/coordinator/store/sqlite_store.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -96,11 +97,12 @@ absl::Status SqliteStore::Prepare() {
 }
 
 absl::Status SqliteStore::Apply(const StoreBatch& batch) {
-  RETURN_IF_ERROR(SqliteExecute(db_.get(), "BEGIN IMMEDIATE"));
+  RETURN_IF_ERROR(SqliteExecute(db_.get(), "begin", "BEGIN IMMEDIATE"));
   absl::Status status = ApplyRows(batch);
-  if (status.ok()) status = SqliteExecute(db_.get(), "COMMIT");
+  if (status.ok()) status = SqliteExecute(db_.get(), "commit", "COMMIT");
   // Some errors (disk full) have rolled back already.
-  if (!status.ok() && sqlite3_get_autocommit(db_.get()) == 0) SqliteExecute(db_.get(), "ROLLBACK").IgnoreError();
+  if (!status.ok() && sqlite3_get_autocommit(db_.get()) == 0)
+    SqliteExecute(db_.get(), "roll back", "ROLLBACK").IgnoreError();
   return status;
 }
 
@@ -223,8 +225,9 @@ absl::Status CreateOrCheckSchema(sqlite3* db) {
   ASSIGN_OR_RETURN(const std::string exists,
                    QueryText(db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'"));
   if (exists.empty()) {
-    return SqliteExecute(db, absl::StrCat("BEGIN IMMEDIATE;", kSchema, "INSERT INTO schema_version VALUES(",
-                                          kSchemaVersion, ");COMMIT;"));
+    return SqliteExecute(
+        db, "create tables",
+        absl::StrCat("BEGIN IMMEDIATE;", kSchema, "INSERT INTO schema_version VALUES(", kSchemaVersion, ");COMMIT;"));
   }
   ASSIGN_OR_RETURN(const std::string check, QueryText(db, "PRAGMA quick_check(1)"));
   if (check != "ok") {
@@ -247,10 +250,11 @@ absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path) {
   if (code != SQLITE_OK) return SqliteError(raw, code, "open");
   sqlite3_extended_result_codes(raw, 1);
   sqlite3_busy_timeout(raw, kBusyTimeoutMs);
-  RETURN_IF_ERROR(SqliteExecute(raw, kPragmas));
+  RETURN_IF_ERROR(SqliteExecute(raw, "configure", kPragmas));
   RETURN_IF_ERROR(CreateOrCheckSchema(raw));
   // Proves that the file can be written, and takes the exclusive lock, before any job is accepted.
-  RETURN_IF_ERROR(SqliteExecute(raw, "BEGIN IMMEDIATE; UPDATE schema_version SET version = version; COMMIT;"));
+  RETURN_IF_ERROR(
+      SqliteExecute(raw, "first write", "BEGIN IMMEDIATE; UPDATE schema_version SET version = version; COMMIT;"));
   auto store = std::make_unique<SqliteStore>(std::move(db));
   RETURN_IF_ERROR(store->Prepare());
   return std::unique_ptr<Store>(std::move(store));
