@@ -91,8 +91,13 @@ void CoordinatorStream::OnWriteDone(bool ok) {
 }
 
 void CoordinatorStream::OnDone(const grpc::Status& status) {
-  const std::shared_ptr<CoordinatorStream> self = std::move(self_);  // May be the last reference.
-  receiver_({.done = true, .status = FromGrpcStatus(status)});
+  std::shared_ptr<CoordinatorStream> self = std::move(self_);  // May be the last reference.
+  const Receiver receiver = receiver_;
+  const absl::Status result = FromGrpcStatus(status);
+  // The call's context holds the channel, whose last reference must not be dropped on one of gRPC's own threads: let go
+  // before the receiver, who owns the channel, learns of the end.
+  self.reset();
+  receiver({.done = true, .status = result});
 }
 
 }  // namespace paramd
