@@ -61,7 +61,7 @@ main() {
   check "format" format
   check "shell scripts" scripts
   check "python scripts" python
-  check "layers, sizes, visibility, text" python3 tests/ci/layering.py
+  check "layers, visibility, text" python3 tests/ci/layering.py
   [ $tests -eq 0 ] || check "tests" deploy/test
   if [ $sanitizers -eq 1 ]; then
     check "address sanitizer" sanitize asan
