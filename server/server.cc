@@ -47,6 +47,7 @@ ServerJobEnvironment ParameterServer::JobEnvironment() {
           .metrics = metrics_,
           .clock = clock_,
           .answers = service_,
+          .channels = channels_,
           .norm_timeout = options_.RequestTimeout(),
           .on_failed = [this](const JobPlan& plan,
                               const absl::Status& status) { ReportFailed(plan.job_id, plan.generation, status); },

@@ -24,6 +24,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
 #include "common/metrics/metrics_server.h"
+#include "common/rpc/channel_cache.h"
 #include "common/rpc/coordinator_session.h"
 #include "common/rpc/server_runner.h"
 #include "prometheus/registry.h"
@@ -88,6 +89,7 @@ class ParameterServer final : private CoordinatorSessionHandler {
   const std::shared_ptr<prometheus::Registry> registry_;
   ServerMetrics metrics_;
   std::unique_ptr<MetricsServer> metrics_server_;
+  ChannelCache channels_{{.kind = ChannelKind::kControl}};  // Outlives the jobs' calls.
   ParameterService service_;
   std::unique_ptr<OwnerThreads> threads_;
   std::unique_ptr<Jobs> jobs_;

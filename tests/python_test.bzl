@@ -23,5 +23,8 @@ def process_test(name, src, data = [], size = "medium", tags = []):
             "//tests/framework:processes.py",
             "//worker:paramd-worker",
         ],
-        tags = tags + ["exclusive"],
+        tags = tags + [
+            "exclusive",
+            "multi-process",
+        ],
     )

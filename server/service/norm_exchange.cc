@@ -73,8 +73,7 @@ class NormExchange::Call : public std::enable_shared_from_this<Call> {
 };
 
 NormExchange::NormExchange(NormExchangeOptions options)
-    : options_(std::move(options)),
-      stub_(v1::ParameterService::NewStub(CreateChannel(options_.lead_address, {.kind = ChannelKind::kControl}))) {}
+    : options_(std::move(options)), stub_(v1::ParameterService::NewStub(options_.lead)) {}
 
 NormExchange::~NormExchange() {
   absl::MutexLock lock(&mutex_);

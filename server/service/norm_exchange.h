@@ -1,12 +1,12 @@
 // A server's side of the two-phase gradient norm: sends its chunks' squared norms of a step to the job's lead server
 // and brings back the total over all chunks.
 //
-//   NormExchange exchange({.lead_address = "...", .job_id = id, .generation = 1, .server_index = 1});
+//   NormExchange exchange({.lead = channels.Get(address), .job_id = id, .generation = 1, .server_index = 1});
 //   exchange.Send(step, norms, [](absl::StatusOr<double> total) { ... });
 //
 // A call that finds the lead unavailable is made again, with backoff, until the deadline; the lead takes a repeated
 // report for the same. `done` runs exactly once, on one of gRPC's threads. Thread safe. Destroying the exchange cancels
-// what is under way (kCancelled) without waiting for it.
+// what is under way (kCancelled) without waiting for it; the channel's owner (ChannelCache) outlives that.
 #ifndef PARAMD_SERVER_SERVICE_NORM_EXCHANGE_H_
 #define PARAMD_SERVER_SERVICE_NORM_EXCHANGE_H_
 
@@ -20,12 +20,13 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "grpcpp/channel.h"
 #include "proto/parameter.grpc.pb.h"
 
 namespace paramd {
 
 struct NormExchangeOptions {
-  std::string lead_address;
+  std::shared_ptr<grpc::Channel> lead;
   std::string job_id;
   uint64_t generation = 0;
   uint32_t server_index = 0;

@@ -46,11 +46,12 @@ ServerJob::ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnviron
       local_norms_(LocalChunks(*plan)) {
   if (plan->is_lead()) all_norms_.emplace(AllChunks(*plan));
   if (!plan->is_lead() && plan->needs_total_norm()) {
-    exchange_ = std::make_unique<NormExchange>(NormExchangeOptions{.lead_address = plan->placement.servers(0).address(),
-                                                                   .job_id = plan->job_id,
-                                                                   .generation = plan->generation,
-                                                                   .server_index = plan->server_index,
-                                                                   .timeout = environment.norm_timeout});
+    exchange_ = std::make_unique<NormExchange>(
+        NormExchangeOptions{.lead = environment.channels.Get(plan->placement.servers(0).address()),
+                            .job_id = plan->job_id,
+                            .generation = plan->generation,
+                            .server_index = plan->server_index,
+                            .timeout = environment.norm_timeout});
   }
 }
 

@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
+#include "common/rpc/channel_cache.h"
 #include "proto/cluster.pb.h"
 #include "proto/parameter.pb.h"
 #include "server/service/norm_exchange.h"
@@ -48,6 +49,7 @@ struct ServerJobEnvironment {
   ServerMetrics& metrics;
   const Clock& clock;
   AnswerSink& answers;
+  ChannelCache& channels;  // To other servers.
   absl::Duration norm_timeout = absl::Seconds(30);
   std::function<void(const JobPlan& plan, const absl::Status& status)> on_failed;
   std::function<void(const JobPlan& plan, const v1::ServerProgress& progress)> on_progress;
