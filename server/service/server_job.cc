@@ -151,7 +151,8 @@ void ServerJob::MaybeReportProgress(const Chunk& chunk, const AppliedStep& appli
   {
     absl::MutexLock lock(&progress_mutex_);
     const absl::Time now = environment_.clock.Now();
-    if (now - last_report_ < kProgressInterval) return;
+    const bool ends = chunk.slowest_clock() >= plan().steps() && chunk.index() == plan().local_chunks.front();
+    if (now - last_report_ < kProgressInterval && !ends) return;
     last_report_ = now;
   }
   {

@@ -144,9 +144,13 @@ void ParameterClientCore::Fail(const absl::Status& reason) {
 void ParameterClientCore::FailLocked(const absl::Status& reason) {
   if (status_.ok()) status_ = reason;
   for (Server& server : servers_) {
-    if (server.stream != nullptr) server.stream->Cancel();
+    Cancel(server);
   }
   timer_wake_.SignalAll();
+}
+
+void ParameterClientCore::Cancel(Server& server) {
+  if (server.stream != nullptr && !server.broken) server.stream->Cancel();
 }
 
 absl::Status ParameterClientCore::status() const {
@@ -341,7 +345,7 @@ void ParameterClientCore::Tick(int index, absl::Time now) {
     request.queued = true;
   }
   if (dead && server.stream != nullptr) {
-    server.stream->Cancel();  // OnEnded reconnects and sends everything again.
+    Cancel(server);  // OnEnded reconnects and sends everything again.
   } else if (server.stream == nullptr && now >= server.reconnect_at) {
     ++stats_.reconnections;
     Connect(index);

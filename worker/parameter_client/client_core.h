@@ -59,8 +59,8 @@ class ParameterClientCore final : public ParameterStreamOwner {
     std::string name;  // "server 1 (node-a at 10.0.0.1:7070)".
     std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<v1::ParameterService::Stub> stub;
-    ParameterStream* stream = nullptr;  // Until it has ended.
-    bool broken = false;                // The stream reads nothing any more.
+    ParameterStream* stream = nullptr;  // Until OnEnded; only to be used while not `broken`, or `writing`.
+    bool broken = false;                // The call is over: once released, the stream may delete itself any moment.
     bool writing = false;               // A message is being encoded or written.
     std::deque<uint64_t> unsent;
     std::map<uint64_t, Request> open;  // By request id.
@@ -83,6 +83,8 @@ class ParameterClientCore final : public ParameterStreamOwner {
   void Pump(int server) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Connect(int server) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FailLocked(const absl::Status& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends the call to the server, unless it is over.
+  void Cancel(Server& server) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Requeue(Server& server, uint64_t id, absl::Time when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Accept(Server& server, uint64_t id, v1::ParameterResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Sends again what may be, fails the client otherwise.
