@@ -36,9 +36,10 @@ void FetchStream::Next() {
 }
 
 void FetchStream::Write(int chunk, const SnapshotPointer& snapshot) {
-  EncodeSnapshot(static_cast<uint32_t>(chunk), *snapshot, message_);
   absl::MutexLock lock(&mutex_);  // Against Finish in between: a write after it is not allowed.
-  if (!ended_) StartWrite(&message_);
+  if (ended_) return;
+  EncodeSnapshot(static_cast<uint32_t>(chunk), *snapshot, message_);
+  StartWrite(&message_);
 }
 
 void FetchStream::OnWriteDone(bool ok) {

@@ -37,8 +37,8 @@ class FetchStream final : public grpc::ServerWriteReactor<v1::FetchChunksRespons
   std::shared_ptr<FetchStream> self_;  // Until OnDone.
   std::weak_ptr<ServerJob> job_;       // A release must not wait for a slow reader.
   size_t next_ = 0;                    // Among the local chunks. Of the writer.
-  v1::FetchChunksResponse message_;    // Of the writer.
   absl::Mutex mutex_;
+  v1::FetchChunksResponse message_ ABSL_GUARDED_BY(mutex_);  // The transport reads it until OnWriteDone.
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

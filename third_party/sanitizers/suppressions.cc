@@ -6,8 +6,12 @@ extern "C" const char* __tsan_default_suppressions() {
   return "race:libgrpc.so\n"
          "race:libgrpc++.so\n"
          "race:libgpr.so\n"
-         // Inlined from gRPC's headers: takes over a status that the library made.
+         // Inlined from gRPC's headers: takes over a status that the library made, and prepares a tag that it hands
+         // over.
          "race:grpc::internal::CallOpClientRecvStatus\n"
+         "race:grpc::internal::CallbackWithSuccessTag::Set\n"
+         // Services are made before the server starts; that its handlers come later is ordered inside gRPC.
+         "race:paramd::InferenceService::InferenceService\n"
          "race:libprotobuf.so\n"
          "race:libabsl_\n"
          "race:libaddress_sorting.so\n"

@@ -190,8 +190,8 @@ void ParameterClientCore::Pump(int index) {
   mutex_.Unlock();
   EncodeCall(options_.caller, call, id, static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.request_deadline)),
              stream->request());
-  stream->Write();
   mutex_.Lock();
+  stream->Write();
 }
 
 void ParameterClientCore::OnWritten(ParameterStream& stream) {
