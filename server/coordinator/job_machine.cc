@@ -4,10 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/error.h"
-#include "common/rpc/error_status.h"
+#include "server/coordinator/job_outcome.h"
 #include "server/coordinator/proto_time.h"
 
 namespace paramd {
@@ -15,36 +14,9 @@ namespace {
 
 using coordinator::Outcome;
 using coordinator::Participant;
-using coordinator::PendingEvaluation;
-
-// Evaluations of which some worker's share is missing; the oldest is given up beyond this.
-constexpr int kMaxPendingEvaluations = 64;
-
-std::string RoleName(v1::NodeRole role) { return role == v1::NODE_ROLE_SERVER ? "server" : "worker"; }
-std::string Describe(const NodeRef& node) { return absl::StrCat(RoleName(node.role), " ", node.node_id); }
 
 // "FAILED" of JOB_STATE_FAILED.
 std::string StateName(v1::JobState state) { return v1::JobState_Name(state).substr(sizeof("JOB_STATE_") - 1); }
-
-Outcome MakeOutcome(v1::JobState state, absl::string_view reason, const std::string& message) {
-  Outcome outcome;
-  outcome.set_state(state);
-  outcome.set_reason(std::string(reason));
-  outcome.set_message(message);
-  return outcome;
-}
-
-Outcome FailedOutcome(const absl::Status& error) {
-  std::string reason = ErrorReason(error);
-  if (reason.empty()) reason = "JOB_FAILED";
-  Outcome outcome = MakeOutcome(v1::JOB_STATE_FAILED, reason, std::string(error.message()));
-  *outcome.mutable_error() = ToRpcStatus(error);
-  return outcome;
-}
-
-bool IsActivePhase(v1::JobPhase phase) {
-  return phase >= v1::JOB_PHASE_PREPARING_SERVERS && phase <= v1::JOB_PHASE_SAVING;
-}
 
 std::string PlacementMessage(const v1::Placement& placement) {
   const auto server_name = [](std::string* out, const v1::ServerPlacement& s) { absl::StrAppend(out, s.node_id()); };
@@ -57,6 +29,14 @@ std::string PlacementMessage(const v1::Placement& placement) {
 }
 
 }  // namespace
+
+std::string Describe(const NodeRef& node) {
+  return absl::StrCat(node.role == v1::NODE_ROLE_SERVER ? "server" : "worker", " ", node.node_id);
+}
+
+bool IsActivePhase(v1::JobPhase phase) {
+  return phase >= v1::JOB_PHASE_PREPARING_SERVERS && phase <= v1::JOB_PHASE_SAVING;
+}
 
 bool IsTerminal(v1::JobState state) {
   return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED || state == v1::JOB_STATE_CANCELLED;
@@ -228,188 +208,6 @@ void JobMachine::OnPlaced(const v1::Placement& placement) {
             absl::StrCat("waits for ", placement.servers_size(), " servers to allocate the weights"));
   AddEvent("SCHEDULED", PlacementMessage(placement));
   SendPhaseCommandsToAll();
-}
-
-// ------------------------------------------------------------------------------------------------ reports
-
-void JobMachine::OnReport(const NodeRef& from, const v1::JobReport& report) {
-  Participant* participant = Find(from);
-  if (participant == nullptr || job().state() != v1::JOB_STATE_RUNNING) return;
-  if (report.generation() != job().generation()) return;
-  switch (report.report_case()) {
-    case v1::JobReport::kPrepared:
-      return OnPrepared(from, *participant);
-    case v1::JobReport::kEvaluation:
-      return OnEvaluation(from, report.evaluation());
-    case v1::JobReport::kStopPoint:
-      return OnStopPoint(*participant, report.stop_point().step());
-    case v1::JobReport::kFinished:
-      return OnFinished(from, *participant, report.finished());
-    case v1::JobReport::kSaved:
-      return OnSaved(from, report.saved());
-    case v1::JobReport::kFailed:
-      return OnFailed(from, report.failed());
-    case v1::JobReport::kReleased:
-      return OnReleased(*participant);
-    default:
-      return;  // Progress is not the machine's; an unknown kind is a newer daemon's.
-  }
-}
-
-void JobMachine::OnPrepared(const NodeRef& from, Participant& participant) {
-  const bool server = from.role == v1::NODE_ROLE_SERVER;
-  const v1::JobPhase phase = server ? v1::JOB_PHASE_PREPARING_SERVERS : v1::JOB_PHASE_PREPARING_WORKERS;
-  if (job().phase() != phase || participant.prepared()) return;
-  participant.set_prepared(true);
-  effects_.changed = true;
-  MaybeAllPrepared();
-}
-
-void JobMachine::MaybeAllPrepared() {
-  const auto prepared = [](const Participant& p) { return p.prepared(); };
-  if (job().phase() == v1::JOB_PHASE_PREPARING_SERVERS) {
-    if (!std::all_of(record_.servers().begin(), record_.servers().end(), prepared)) return;
-    EnterPhase(v1::JOB_PHASE_PREPARING_WORKERS, options_.preparing_timeout);
-    SetReason("PREPARING_WORKERS", absl::StrCat("waits for ", record_.workers_size(), " workers to open their data"));
-    AddEvent("SERVERS_PREPARED", absl::StrCat(record_.servers_size(), " servers hold the initial weights"));
-  } else {
-    if (!std::all_of(record_.workers().begin(), record_.workers().end(), prepared)) return;
-    EnterPhase(v1::JOB_PHASE_TRAINING, absl::InfiniteDuration());
-    SetReason("TRAINING", absl::StrCat("trains on ", record_.workers_size(), " workers"));
-    AddEvent("STARTED", absl::StrCat("training of ", job().spec().training().steps(), " steps starts on ",
-                                     record_.workers_size(), " workers"));
-  }
-  SendPhaseCommandsToAll();
-}
-
-void JobMachine::OnEvaluation(const NodeRef& from, const v1::Evaluation& evaluation) {
-  if (from.role != v1::NODE_ROLE_WORKER || !IsActivePhase(job().phase())) return;
-  const v1::JobProgress& progress = job().progress();
-  if (progress.has_validation_loss() && evaluation.step() <= progress.validation_step()) return;
-  auto* pending = record_.mutable_evaluations();
-  auto entry = std::find_if(pending->begin(), pending->end(),
-                            [&](const PendingEvaluation& e) { return e.step() >= evaluation.step(); });
-  if (entry == pending->end() || entry->step() != evaluation.step()) {
-    const auto position = entry - pending->begin();
-    pending->Add()->set_step(evaluation.step());
-    std::rotate(pending->begin() + position, pending->end() - 1, pending->end());
-    entry = pending->begin() + position;
-  }
-  for (int i = 0; i < record_.workers_size(); ++i) {
-    if (Worker(i) == from) (*entry->mutable_shares())[i] = evaluation;
-  }
-  effects_.changed = true;
-  if (static_cast<int>(entry->shares().size()) == record_.workers_size()) {
-    const PendingEvaluation complete = *entry;
-    // An older evaluation that is still incomplete will never be the newest.
-    pending->erase(pending->begin(), entry + 1);
-    CompleteEvaluation(complete);
-  } else if (pending->size() > kMaxPendingEvaluations) {
-    pending->erase(pending->begin());
-  }
-}
-
-void JobMachine::CompleteEvaluation(const PendingEvaluation& evaluation) {
-  double loss_sum = 0;
-  uint64_t count = 0;
-  uint64_t correct = 0;
-  for (int worker = 0; worker < record_.workers_size(); ++worker) {  // In worker order: the same sum every time.
-    const v1::Evaluation& share = evaluation.shares().at(worker);
-    loss_sum += share.loss_sum();
-    count += share.count();
-    correct += share.correct();
-  }
-  if (count == 0) {
-    AddEvent("EVALUATION_EMPTY", absl::StrCat("step ", evaluation.step(), ": the held-out split has no samples"), true);
-    return;
-  }
-  v1::JobProgress& progress = *job().mutable_progress();
-  progress.set_validation_loss(loss_sum / static_cast<double>(count));
-  progress.set_validation_step(evaluation.step());
-  const double accuracy = static_cast<double>(correct) / static_cast<double>(count);
-  if (job().spec().model().has_mlp()) progress.set_validation_accuracy(accuracy);
-  AddEvent("EVALUATED", absl::StrFormat("step %d: validation loss %.4f, accuracy %.2f %% of %d", evaluation.step(),
-                                        progress.validation_loss(), 100 * accuracy, count));
-}
-
-void JobMachine::OnStopPoint(Participant& participant, uint64_t step) {
-  if (job().phase() != v1::JOB_PHASE_STOPPING || record_.has_stop_step() || participant.has_stop_point()) return;
-  participant.set_stop_point(std::min<uint64_t>(step, job().spec().training().steps()));
-  effects_.changed = true;
-  MaybeStopAgreed();
-}
-
-void JobMachine::MaybeStopAgreed() {
-  if (job().phase() != v1::JOB_PHASE_STOPPING || record_.has_stop_step()) return;
-  uint64_t stop_step = 0;
-  for (const Participant& worker : record_.workers()) {
-    if (!worker.has_stop_point()) return;
-    stop_step = std::max<uint64_t>(stop_step, worker.stop_point());
-  }
-  record_.set_stop_step(stop_step);
-  EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
-  SetReason("STOPPING", absl::StrCat("all workers stop after ", stop_step, " steps"));
-  AddEvent("STOP_AGREED", job().message());
-  SendPhaseCommandsToAll();
-}
-
-void JobMachine::OnFinished(const NodeRef& from, Participant& participant, const v1::WorkerFinished& finished) {
-  if (from.role != v1::NODE_ROLE_WORKER || participant.finished()) return;
-  if (job().phase() != v1::JOB_PHASE_TRAINING && job().phase() != v1::JOB_PHASE_STOPPING) return;
-  participant.set_finished(true);
-  participant.set_stop_point(finished.step());
-  if (!finished.sample_text().empty()) job().set_sample_text(finished.sample_text());
-  effects_.changed = true;
-  MaybeStopAgreed();
-  MaybeAllFinished();
-}
-
-void JobMachine::MaybeAllFinished() {
-  uint64_t step = UINT64_MAX;
-  for (const Participant& worker : record_.workers()) {
-    if (!worker.finished()) return;
-    step = std::min<uint64_t>(step, worker.stop_point());
-  }
-  v1::JobProgress& progress = *job().mutable_progress();
-  progress.set_step(std::max<uint64_t>(progress.step(), step));
-  EnterPhase(v1::JOB_PHASE_SAVING, options_.saving_timeout);
-  SetReason("SAVING", absl::StrCat("waits for ", Describe(Server(0)), " to write the weights of step ", step));
-  AddEvent("TRAINING_FINISHED", absl::StrCat("all workers have finished ", step, " steps"));
-  SendPhaseCommandsToAll();
-}
-
-void JobMachine::OnSaved(const NodeRef& from, const v1::WeightsSaved& saved) {
-  if (job().phase() != v1::JOB_PHASE_SAVING || !(from == Server(0))) return;
-  job().set_final_weights_sha256(saved.sha256());
-  job().set_output_directory(saved.directory());
-  AddEvent("WEIGHTS_SAVED", absl::StrCat("step ", saved.step(), ": ", saved.bytes(), " bytes in ", saved.directory()));
-  const uint64_t step = job().progress().step();
-  if (record_.cancel_requested()) {
-    Release(
-        MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", absl::StrCat("cancelled at step ", step, "; weights saved")));
-  } else {
-    Release(MakeOutcome(v1::JOB_STATE_SUCCEEDED, "SUCCEEDED", absl::StrCat("trained ", step, " steps")));
-  }
-}
-
-void JobMachine::OnFailed(const NodeRef& from, const google::rpc::Status& status) {
-  if (!IsActivePhase(job().phase())) return;
-  absl::Status error = FromRpcStatus(status);
-  if (error.ok()) error = absl::UnknownError("reported a failure without an error");
-  std::string reason = ErrorReason(error);
-  if (reason.empty()) reason = from.role == v1::NODE_ROLE_SERVER ? "SERVER_FAILED" : "WORKER_FAILED";
-  ErrorMetadata metadata = GetErrorMetadata(error);
-  metadata["node"] = from.node_id;
-  const bool peer_unreachable = absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error);
-  Fail(MakeError(error.code(), reason, absl::StrCat(Describe(from), ": ", error.message()), metadata),
-       peer_unreachable);
-}
-
-void JobMachine::OnReleased(Participant& participant) {
-  if (job().phase() != v1::JOB_PHASE_RELEASING || participant.released()) return;
-  participant.set_released(true);
-  effects_.changed = true;
-  MaybeAllReleased();
 }
 
 // ------------------------------------------------------------------------------------------------ nodes, users, time

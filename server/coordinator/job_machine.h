@@ -55,7 +55,12 @@ struct JobEffects {
 };
 
 // Whether the state is SUCCEEDED, FAILED or CANCELLED.
+// "worker w1", for messages.
+std::string Describe(const NodeRef& node);
+
 bool IsTerminal(v1::JobState state);
+// Whether nodes are at work on the job: from preparing to saving.
+bool IsActivePhase(v1::JobPhase phase);
 
 class JobMachine {
  public:
