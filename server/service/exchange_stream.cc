@@ -92,6 +92,7 @@ void ExchangeStream::Advance() {
     return;
   }
   EncodeAnswer(answer, outgoing_message_);
+  absl::MutexLock lock(&mutex_);  // Hands the message to the thread that encodes the next one.
   StartWrite(&outgoing_message_);
 }
 

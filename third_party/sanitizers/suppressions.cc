@@ -10,8 +10,9 @@ extern "C" const char* __tsan_default_suppressions() {
          // over.
          "race:grpc::internal::CallOpClientRecvStatus\n"
          "race:grpc::internal::CallbackWithSuccessTag::Set\n"
-         // Services are made before the server starts; that its handlers come later is ordered inside gRPC.
+         // Made before the server starts; that its handlers come later is ordered inside gRPC.
          "race:paramd::InferenceService::InferenceService\n"
+         "race:paramd::ServerMetricsInterceptorFactory::Metrics::Metrics\n"
          "race:libprotobuf.so\n"
          "race:libabsl_\n"
          "race:libaddress_sorting.so\n"
