@@ -6,6 +6,7 @@ extern "C" const char* __tsan_default_suppressions() {
   return "race:libgrpc.so\n"
          "race:libgrpc++.so\n"
          "race:libgpr.so\n"
+         "race:libupb.so\n"
          // Inlined from gRPC's headers: takes over a status that the library made, and prepares a tag that it hands
          // over.
          "race:grpc::internal::CallOpClientRecvStatus\n"
