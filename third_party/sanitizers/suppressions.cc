@@ -7,9 +7,8 @@ extern "C" const char* __tsan_default_suppressions() {
          "race:libgrpc++.so\n"
          "race:libgpr.so\n"
          "race:libupb.so\n"
-         // Inlined from gRPC's headers: takes over a status that the library made, and prepares a tag that it hands
-         // over.
-         "race:grpc::internal::CallOpClientRecvStatus\n"
+         // Inlined from the headers of gRPC: operations and tags that the library takes over on another thread.
+         "race:grpc::internal::CallOp\n"
          "race:grpc::internal::CallbackWithSuccessTag::Set\n"
          // Made before the server starts; that its handlers come later is ordered inside gRPC.
          "race:paramd::InferenceService::InferenceService\n"
