@@ -15,6 +15,7 @@ _LIBRARIES = {
     ),
     "benchmark": ("benchmark", "", "benchmark/benchmark.h", "libbenchmark-dev"),
     "cli11": ("", "", "CLI/CLI.hpp", "libcli11-dev"),
+    "concurrentqueue": ("", "", "concurrentqueue/concurrentqueue.h", "libconcurrentqueue-dev"),
     "dnnl": ("", "-ldnnl -lgomp", "oneapi/dnnl/dnnl.hpp", "libdnnl-dev"),
     "grpc": ("grpc++ protobuf", "", "grpcpp/grpcpp.h", "libgrpc++-dev"),
     "grpc_reflection": ("", "-Wl,--no-as-needed -lgrpc++_reflection -Wl,--as-needed", "grpcpp/ext/proto_server_reflection_plugin.h", "libgrpc++-dev"),
