@@ -18,6 +18,8 @@ Buffer::~Buffer() {
   if (pool_ != nullptr) pool_->GiveBack(data_, size_);
 }
 
+Buffer Buffer::TakeAnother(int64_t size) const { return pool_->Take(size); }
+
 BufferPool::~BufferPool() {
   for (auto& [size, buffers] : idle_) {
     for (float* data : buffers) Free(data);

@@ -41,6 +41,8 @@ class Buffer {
   int64_t size() const { return size_; }
   absl::Span<float> span() { return absl::MakeSpan(data_, size_); }
   absl::Span<const float> span() const { return absl::MakeConstSpan(data_, size_); }
+  // From the pool that this buffer, not an empty one, is of.
+  Buffer TakeAnother(int64_t size) const;
 
  private:
   friend class BufferPool;

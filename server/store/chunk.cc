@@ -92,7 +92,8 @@ absl::StatusOr<bool> Chunk::PushSync(const ChunkRequest& request, ChunkActions& 
                                   ") at slot ", request.subtree.first_slot, " of ", plan_->slots()));
   }
   if (request.step < version_) return true;
-  ASSIGN_OR_RETURN(const Ledger::Outcome outcome, ledger_.Offer(request.subtree, request.payload));
+  std::string scratch;
+  ASSIGN_OR_RETURN(const Ledger::Outcome outcome, ledger_.Offer(request.subtree, Contiguous(request.payload, scratch)));
   if (outcome == Ledger::Outcome::kDuplicate) return true;
   if (ledger_.complete()) RETURN_IF_ERROR(OnLedgerComplete(actions));
   return false;
@@ -152,9 +153,8 @@ absl::StatusOr<bool> Chunk::PushClocked(const ChunkRequest& request, ChunkAction
                                   ", expected ", clock),
                      {{"expected", absl::StrCat(clock)}});
   }
-  // The payload may lie at any address; floats may not.
   Buffer gradient = pool_->Take(elements_);
-  std::memcpy(gradient.data(), request.payload.data(), request.payload.size());
+  CopyFloats(request.payload, 0, gradient.span());
   const float average = 1.0f / static_cast<float>(owned);
   AppliedStep applied = {
       .step = clock, .learning_rate = plan_->schedule.LearningRate(clock), .staleness = clock - slowest_clock()};

@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "common/partition/slot_tree.h"
+#include "common/tensor/payload.h"
+#include "proto/parameter.pb.h"
 #include "server/store/snapshot.h"
 
 namespace paramd {
@@ -37,8 +39,18 @@ struct ChunkRequest {
   uint64_t min_clock = 0;
   absl::Time received = absl::InfinitePast();  // Handed back with the answer.
   absl::Time deadline = absl::InfiniteFuture();
-  absl::string_view payload;  // Only needed during the call.
+  v1::Codec codec = v1::CODEC_FP32;         // Of the payload.
+  PayloadView payload;                      // Only needed during the call; may change while it is read.
+  v1::Codec answer_codec = v1::CODEC_FP32;  // Of the weights asked for: FP32 (also when unspecified) or BF16.
+  // Where the weights go: memory of the client, writable until the request is answered and never read. Empty: the
+  // answer's snapshot is all. At least AnswerBytes(answer_codec, elements) bytes of it.
+  absl::Span<float> shared_answer;
 };
+
+// Bytes of `elements` weights in an answer.
+inline size_t AnswerBytes(v1::Codec codec, int64_t elements) {
+  return static_cast<size_t>(elements) * (codec == v1::CODEC_BF16 ? sizeof(uint16_t) : sizeof(float));
+}
 
 // The answer to one request.
 struct Answer {
@@ -50,6 +62,11 @@ struct Answer {
   uint64_t version = 0;
   uint64_t min_clock = 0;
   SnapshotPointer snapshot;  // Of a pull that succeeded; null otherwise.
+  // Of the pull: FP32 or BF16.
+  v1::Codec answer_codec = v1::CODEC_FP32;
+  absl::Span<float> shared_answer;
+  // How much of shared_answer holds the weights; 0 unless the pull had one and succeeded.
+  size_t shared_answer_bytes = 0;
 };
 
 // A chunk's share of a step's squared gradient norm.
@@ -73,6 +90,14 @@ struct ChunkActions {
   std::vector<AppliedStep> applied;
   std::optional<StepNorm> norm;  // sync: a step's sum is complete.
   absl::Status failure;          // Not OK: the whole job must fail with it.
+
+  // For use again without allocating.
+  void Clear() {
+    answers.clear();
+    applied.clear();
+    norm.reset();
+    failure = absl::OkStatus();
+  }
 };
 
 }  // namespace paramd

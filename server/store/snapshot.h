@@ -1,5 +1,10 @@
 // The weights of a chunk at one version, published: immutable and shared by all answers that carry it, so that a slow
-// reader neither blocks the next step nor sees half of it. Thread safe.
+// reader neither blocks the next step nor sees half of it.
+//
+//   SnapshotPointer snapshot = std::make_shared<const Snapshot>(3, std::move(weights));
+//   snapshot->payload(v1::CODEC_BF16);   // encoded at the first call
+//
+// Thread safe.
 #ifndef PARAMD_SERVER_STORE_SNAPSHOT_H_
 #define PARAMD_SERVER_STORE_SNAPSHOT_H_
 
@@ -10,9 +15,8 @@
 #include "absl/base/call_once.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "common/base/crc32c.h"
+#include "proto/parameter.pb.h"
 #include "server/store/buffer_pool.h"
-#include "server/store/sums.h"
 
 namespace paramd {
 
@@ -22,18 +26,23 @@ class Snapshot {
 
   uint64_t version() const { return version_; }
   absl::Span<const float> weights() const { return weights_.span(); }
-  absl::string_view payload() const { return AsPayload(weights()); }
-  // Of the payload; computed at the first call.
-  uint32_t crc32c() const {
-    absl::call_once(crc32c_once_, [this] { crc32c_ = Crc32c(payload()); });
-    return crc32c_;
-  }
+  // The weights in BF16, or in FP32 for any other codec. Valid as long as the snapshot.
+  absl::string_view payload(v1::Codec codec = v1::CODEC_FP32) const;
+  // Of the payload; computed at the first call for the codec.
+  uint32_t crc32c(v1::Codec codec = v1::CODEC_FP32) const;
 
  private:
+  struct Checksum {
+    absl::once_flag once;
+    uint32_t value = 0;
+  };
+
   const uint64_t version_;
   const Buffer weights_;
-  mutable absl::once_flag crc32c_once_;
-  mutable uint32_t crc32c_ = 0;
+  mutable absl::once_flag bf16_once_;
+  mutable Buffer bf16_;  // Two values a float.
+  mutable Checksum fp32_checksum_;
+  mutable Checksum bf16_checksum_;
 };
 
 // Shared because answers on their way to several workers hold it while the chunk already has a newer one.

@@ -86,7 +86,7 @@ ChunkRequest TestPush(const JobPlan& plan, const TestRequest& request, absl::str
   push.subtree = request.subtree;
   push.slot_count = plan.synchronous() ? (plan.tree.Valid(request.subtree) ? plan.tree.SlotsIn(request.subtree) : 1)
                                        : plan.placement.workers(request.worker).slot_count();
-  push.payload = payload;
+  push.payload = PayloadView(payload);
   return push;
 }
 
