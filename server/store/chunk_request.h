@@ -3,6 +3,7 @@
 #define PARAMD_SERVER_STORE_CHUNK_REQUEST_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -16,10 +17,13 @@
 
 namespace paramd {
 
+class RequestOrigin;
+
 // Names a request among all that are open: the caller's number of the stream it came on and its id on that stream.
 struct RequestKey {
   uint64_t stream = 0;
   uint64_t request_id = 0;
+  std::shared_ptr<RequestOrigin> origin;  // The caller's, handed back with the answer; the store never looks inside.
   bool operator==(const RequestKey&) const = default;
 };
 
