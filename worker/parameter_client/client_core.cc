@@ -93,6 +93,10 @@ absl::Status ParameterClientCore::Send(const ParameterCall& call) {
     return absl::InvalidArgumentError(absl::StrCat("push of ", call.push->payload.size(), " elements to chunk ",
                                                    call.chunk, " of ", chunk_elements_[call.chunk]));
   }
+  if (call.pull && static_cast<int64_t>(call.pull->landing.size()) != chunk_elements_[call.chunk]) {
+    return absl::InvalidArgumentError(absl::StrCat("pull of chunk ", call.chunk, " of ", chunk_elements_[call.chunk],
+                                                   " elements into ", call.pull->landing.size()));
+  }
   absl::MutexLock lock(&mutex_);
   if (!status_.ok()) return status_;
   Chunk& chunk = chunks_[call.chunk];
@@ -108,17 +112,20 @@ absl::Status ParameterClientCore::Send(const ParameterCall& call) {
   server.unsent.push_back(id);
   ++open_requests_;
   ++chunk.open;
-  if (call.pull) chunk.pulling = true;
+  if (call.pull) {
+    chunk.pulling = true;
+    chunk.landing = call.pull->landing;
+  }
   Pump(chunk.server);
   return absl::OkStatus();
 }
 
-absl::StatusOr<ChunkVersion> ParameterClientCore::WaitForChunk(int index, absl::Span<float> weights) {
-  if (index < 0 || index >= static_cast<int>(chunk_elements_.size()) ||
-      static_cast<int64_t>(weights.size()) != chunk_elements_[index]) {
-    return absl::InvalidArgumentError(absl::StrCat("wait for chunk ", index, " into ", weights.size(), " elements"));
+absl::StatusOr<ChunkVersion> ParameterClientCore::WaitForChunk(int index) {
+  if (index < 0 || index >= static_cast<int>(chunk_elements_.size())) {
+    return absl::InvalidArgumentError(absl::StrCat("no chunk ", index));
   }
   std::string payload;
+  absl::Span<float> weights;
   ChunkVersion version;
   bool copy = false;
   {
@@ -130,6 +137,7 @@ absl::StatusOr<ChunkVersion> ParameterClientCore::WaitForChunk(int index, absl::
     copy = std::exchange(chunk.has_weights, false);
     payload = std::move(chunk.weights);
     chunk.weights.clear();
+    weights = chunk.landing;
     version = chunk.version;
   }
   if (copy) DecodeWeights(payload, weights);

@@ -35,7 +35,7 @@ class ParameterClientCore final : public ParameterStreamOwner {
 
   absl::Status WaitForConnections(absl::Duration timeout);
   absl::Status Send(const ParameterCall& call);
-  absl::StatusOr<ChunkVersion> WaitForChunk(int chunk, absl::Span<float> weights);
+  absl::StatusOr<ChunkVersion> WaitForChunk(int chunk);
   void Fail(const absl::Status& reason);
   absl::Status status() const;
   ParameterClientStats stats() const;
@@ -76,6 +76,7 @@ class ParameterClientCore final : public ParameterStreamOwner {
     bool pulling = false;
     bool has_weights = false;
     std::string weights;  // Checked bytes.
+    absl::Span<float> landing;
     ChunkVersion version;
   };
 

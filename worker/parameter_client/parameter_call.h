@@ -16,13 +16,19 @@ struct PushPart {
   uint64_t step = 0;  // The step (sync) or the worker's clock (ssp, async).
   Subtree subtree;    // sync only.
   uint32_t slot_count = 0;
-  absl::Span<const float> payload;  // The whole chunk; borrowed until the call is answered.
+  absl::Span<const float> payload;  // The whole chunk; borrowed until the chunk has been waited for.
+  // What the chunk's codec lost of earlier payloads of this subtree: added before encoding and left as what is lost
+  // now, within the call that sends. The chunk's size, or empty: losses are forgotten. Ignored where nothing is lost.
+  absl::Span<float> residual;
 };
 
-// What the wanted weights must contain.
+// What the wanted weights must contain, and where they go.
 struct PullPart {
   uint64_t min_version = 0;
   uint64_t min_clock = 0;
+  // The chunk's size. Written at any time between the call and the end of the wait for the chunk, by the server when it
+  // lies in shared memory; undefined until then.
+  absl::Span<float> landing;
 };
 
 // One request: a push, a pull, or both.

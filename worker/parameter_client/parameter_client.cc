@@ -59,9 +59,7 @@ absl::Status ParameterClient::PushPull(int chunk, const PushPart& push, const Pu
   return core_->Send({.chunk = chunk, .push = push, .pull = pull});
 }
 
-absl::StatusOr<ChunkVersion> ParameterClient::WaitForChunk(int chunk, absl::Span<float> weights) {
-  return core_->WaitForChunk(chunk, weights);
-}
+absl::StatusOr<ChunkVersion> ParameterClient::WaitForChunk(int chunk) { return core_->WaitForChunk(chunk); }
 
 void ParameterClient::Cancel(const absl::Status& reason) { core_->Fail(reason); }
 absl::Status ParameterClient::status() const { return core_->status(); }

@@ -2,12 +2,12 @@
 //
 //   ASSIGN_OR_RETURN(auto client, ParameterClient::Create(options, plan));
 //   RETURN_IF_ERROR(client->PushPull(chunk, {.step = t, .subtree = s, .slot_count = n, .payload = sum},
-//                                    {.min_version = t + 1}));
-//   ASSIGN_OR_RETURN(ChunkVersion version, client->WaitForChunk(chunk, weights));
+//                                    {.min_version = t + 1, .landing = next_weights}));
+//   ASSIGN_OR_RETURN(ChunkVersion version, client->WaitForChunk(chunk));     // next_weights holds the weights.
 //
-// One stream per server. Calls return at once; answers are kept until WaitForChunk copies the weights out, so an arena
-// changes only when its owner asks. A payload is borrowed until its chunk has been waited for (or the client is gone),
-// and must not change until then: it is what a retry sends.
+// Calls return at once. Weights are written to their landing as they arrive, so they must not be those in use: callers
+// keep two arenas and take turns. Payload and landing are borrowed until the chunk has been waited for with success, or
+// the client is gone; the payload must not change until then: it is what a retry sends.
 //
 // Faults: a broken stream is opened again with backoff and everything unanswered is sent again, with the same bytes;
 // servers drop what they have. Answers DEADLINE_EXCEEDED and UNAVAILABLE, and damaged bytes in either direction, are
@@ -25,17 +25,20 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "common/partition/arena_plan.h"
 #include "common/rpc/channel.h"
 #include "proto/job.pb.h"
+#include "proto/parameter.pb.h"
+#include "worker/parameter_client/data_plane_options.h"
 #include "worker/parameter_client/parameter_call.h"
 
 namespace paramd {
 
+class CodecPlan;
 class ParameterClientCore;
+class SharedSegment;
 
-struct ParameterClientOptions {
+struct ParameterClientOptions : DataPlaneOptions {
   CallerIdentity caller;
   v1::Placement placement;
   absl::Duration request_deadline = absl::Seconds(30);  // One attempt, on the server.
@@ -44,6 +47,14 @@ struct ParameterClientOptions {
   absl::Duration reconnect_limit = absl::Seconds(30);   // Without any answer from a server.
   RetryOptions reconnect = {.initial_backoff = absl::Milliseconds(50), .max_backoff = absl::Seconds(2)};
   int64_t max_open_requests = 1 << 20;
+  // Payloads and landings that lie in it travel by offset where the server may map it. Null: none do.
+  std::shared_ptr<SharedSegment> segment;
+  // Codecs of pushes; outlives the client. Null: fp32.
+  const CodecPlan* codecs = nullptr;
+  v1::Codec pull_codec = v1::CODEC_FP32;  // Or CODEC_BF16.
+  // Keeps all payloads alive: gRPC may hold on to one for a while after a stream broke. Null: the destructor waits
+  // until it has let go, which a connected but stuck server can delay.
+  std::shared_ptr<const void> payload_owner;
 };
 
 struct ParameterClientStats {
@@ -64,14 +75,14 @@ class ParameterClient {
   absl::Status WaitForConnections(absl::Duration timeout);
 
   // kFailedPrecondition: the chunk's previous pull has not been waited for. kResourceExhausted: too many open requests.
-  // kInvalidArgument: no such chunk, or a payload of another size.
+  // kInvalidArgument: no such chunk, or a payload, residual or landing of another size.
   absl::Status Push(int chunk, const PushPart& push);
   absl::Status Pull(int chunk, const PullPart& pull);
   absl::Status PushPull(int chunk, const PushPart& push, const PullPart& pull);
 
-  // Waits until everything sent for `chunk` is answered, and copies the weights if any were pulled. `weights` has the
-  // chunk's size. Version and clock are those of the newest answer.
-  absl::StatusOr<ChunkVersion> WaitForChunk(int chunk, absl::Span<float> weights);
+  // Waits until everything sent for `chunk` is answered and, if weights were pulled, they have landed. Version and
+  // clock are those of the newest answer.
+  absl::StatusOr<ChunkVersion> WaitForChunk(int chunk);
 
   // Ends all waits at once with `reason` (not OK). The first reason stays.
   void Cancel(const absl::Status& reason);

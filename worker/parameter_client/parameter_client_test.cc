@@ -37,15 +37,21 @@ class ParameterClientTest : public testing::Test {
 
   int64_t ChunkSize(int chunk) const { return plan_.ChunkRange(chunk).size(); }
 
+  // The chunk's part of landing_, which has the arena's size.
+  absl::Span<float> Landing(int chunk) {
+    landing_.resize(kElements);
+    return absl::MakeSpan(landing_).subspan(plan_.ChunkRange(chunk).begin, ChunkSize(chunk));
+  }
+
   // One sync step of the only worker on `chunk` with a gradient of `value` everywhere.
   absl::StatusOr<float> Step(int chunk, uint64_t step, float value) {
     gradient_.assign(ChunkSize(chunk), value);
-    RETURN_IF_ERROR(
-        client_->PushPull(chunk, {.step = step, .slot_count = 1, .payload = gradient_}, {.min_version = step + 1}));
-    std::vector<float> weights(ChunkSize(chunk));
-    ASSIGN_OR_RETURN(ChunkVersion version, client_->WaitForChunk(chunk, absl::MakeSpan(weights)));
+    landing_.assign(ChunkSize(chunk), 0);
+    RETURN_IF_ERROR(client_->PushPull(chunk, {.step = step, .slot_count = 1, .payload = gradient_},
+                                      {.min_version = step + 1, .landing = absl::MakeSpan(landing_)}));
+    ASSIGN_OR_RETURN(ChunkVersion version, client_->WaitForChunk(chunk));
     if (version.version != step + 1) return absl::InternalError("wrong version");
-    return weights.back();
+    return landing_.back();
   }
 
   // Fails requests of the first `count` matching attempts.
@@ -57,6 +63,7 @@ class ParameterClientTest : public testing::Test {
   const ArenaPlan plan_ = TestPlan();
   FakeParameterService service_;
   std::vector<float> gradient_;
+  std::vector<float> landing_;
   std::unique_ptr<ParameterClient> client_;  // Gone before the payloads it borrows.
 };
 
@@ -66,13 +73,10 @@ TEST_F(ParameterClientTest, PullsInitialWeights) {
   service_.SetWeights(initial);
   Connect();
   ASSERT_OK(client_->WaitForConnections(absl::Seconds(10)));
-  std::vector<float> weights(kElements);
-  for (int chunk = 0; chunk < 3; ++chunk) ASSERT_OK(client_->Pull(chunk, {}));
-  for (int chunk = 2; chunk >= 0; --chunk) {
-    const ElementRange range = plan_.ChunkRange(chunk);
-    ASSERT_OK(client_->WaitForChunk(chunk, absl::MakeSpan(weights).subspan(range.begin, range.size())));
-  }
-  EXPECT_EQ(weights, initial);
+  landing_.resize(kElements);
+  for (int chunk = 0; chunk < 3; ++chunk) ASSERT_OK(client_->Pull(chunk, {.landing = Landing(chunk)}));
+  for (int chunk = 2; chunk >= 0; --chunk) ASSERT_OK(client_->WaitForChunk(chunk));
+  EXPECT_EQ(landing_, initial);
   EXPECT_EQ(client_->stats().pulled_bytes, kElements * 4);
 }
 
@@ -88,17 +92,6 @@ TEST_F(ParameterClientTest, PushPullAppliesAndReturns) {
   EXPECT_EQ(client_->stats().retries, 0);
 }
 
-TEST_F(ParameterClientTest, WeightsChangeOnlyWhenWaitedFor) {
-  Connect();
-  std::vector<float> weights(1024, 3.0f);
-  gradient_.assign(1024, 8.0f);
-  ASSERT_OK(client_->PushPull(0, {.step = 0, .slot_count = 1, .payload = gradient_}, {.min_version = 1}));
-  while (service_.version(0) == 0) absl::SleepFor(absl::Milliseconds(1));
-  EXPECT_THAT(weights, testing::Each(3.0f));
-  ASSERT_OK(client_->WaitForChunk(0, absl::MakeSpan(weights)));
-  EXPECT_THAT(weights, testing::Each(-1.0f));
-}
-
 TEST_F(ParameterClientTest, BrokenStreamIsReopenedAndNothingIsAppliedTwice) {
   for (Fault fault : {Fault::kBreakBefore, Fault::kBreakAfter}) {
     FakeParameterService service(plan_, {});
@@ -112,14 +105,13 @@ TEST_F(ParameterClientTest, BrokenStreamIsReopenedAndNothingIsAppliedTwice) {
     service.SetFault([=](const v1::ParameterRequest& request) {
       return request.chunk() != 2 && (*breaks)-- > 0 ? fault : Fault::kNone;
     });
+    landing_.assign(kElements, 0);
     for (int chunk = 0; chunk < 3; ++chunk) {
-      ASSERT_OK(client->PushPull(chunk, {.step = 0, .slot_count = 1, .payload = gradients[chunk]}, {.min_version = 1}));
+      ASSERT_OK(client->PushPull(chunk, {.step = 0, .slot_count = 1, .payload = gradients[chunk]},
+                                 {.min_version = 1, .landing = Landing(chunk)}));
     }
-    for (int chunk = 0; chunk < 3; ++chunk) {
-      std::vector<float> weights(ChunkSize(chunk));
-      ASSERT_OK(client->WaitForChunk(chunk, absl::MakeSpan(weights)));
-      EXPECT_THAT(weights, testing::Each(-1.0f));
-    }
+    for (int chunk = 0; chunk < 3; ++chunk) ASSERT_OK(client->WaitForChunk(chunk));
+    EXPECT_THAT(landing_, testing::Each(-1.0f));
     EXPECT_EQ(service.applied_pushes(), 3);
     // The same bytes each time: three distinct requests, whatever the number of attempts.
     EXPECT_EQ(service.seen().size(), 3u);
@@ -168,10 +160,9 @@ TEST_F(ParameterClientTest, CancelEndsAllWaitsAtOnce) {
   std::vector<std::thread> waiters;
   std::atomic<int> cancelled = 0;
   for (int chunk = 0; chunk < 3; ++chunk) {
-    ASSERT_OK(client_->Pull(chunk, {.min_version = 100}));
+    ASSERT_OK(client_->Pull(chunk, {.min_version = 100, .landing = Landing(chunk)}));
     waiters.emplace_back([&, chunk] {
-      std::vector<float> weights(ChunkSize(chunk));
-      if (absl::IsAborted(client_->WaitForChunk(chunk, absl::MakeSpan(weights)).status())) ++cancelled;
+      if (absl::IsAborted(client_->WaitForChunk(chunk).status())) ++cancelled;
     });
   }
   const absl::Time start = absl::Now();
@@ -202,12 +193,12 @@ TEST_F(ParameterClientTest, ServerThatComesBackInTimeIsUsedAgain) {
   ASSERT_OK(Step(0, 0, 8.0f));
   service_.Stop();
   gradient_.assign(1024, 8.0f);
-  ASSERT_OK(client_->PushPull(0, {.step = 1, .slot_count = 1, .payload = gradient_}, {.min_version = 2}));
+  ASSERT_OK(client_->PushPull(0, {.step = 1, .slot_count = 1, .payload = gradient_},
+                              {.min_version = 2, .landing = Landing(0)}));
   absl::SleepFor(absl::Milliseconds(100));
   service_.Start();
-  std::vector<float> weights(1024);
-  ASSERT_OK(client_->WaitForChunk(0, absl::MakeSpan(weights)));
-  EXPECT_EQ(weights[0], -2.0f);
+  ASSERT_OK(client_->WaitForChunk(0));
+  EXPECT_EQ(landing_[0], -2.0f);
 }
 
 TEST_F(ParameterClientTest, UnreachableServerIsNamed) {
@@ -224,23 +215,23 @@ TEST_F(ParameterClientTest, UnreachableServerIsNamed) {
 
 TEST_F(ParameterClientTest, RefusesWrongUse) {
   Connect();
-  std::vector<float> weights(1024);
   const std::vector<float> wrong(1023);
-  EXPECT_THAT(client_->Pull(3, {}), StatusIs(absl::StatusCode::kInvalidArgument));
-  EXPECT_THAT(client_->Pull(-1, {}), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(client_->Pull(3, {.landing = Landing(0)}), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(client_->Pull(-1, {.landing = Landing(0)}), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(client_->Pull(2, {.landing = Landing(0)}), StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(client_->Push(0, {.payload = wrong}), StatusIs(absl::StatusCode::kInvalidArgument));
-  EXPECT_THAT(client_->WaitForChunk(2, absl::MakeSpan(weights)), StatusIs(absl::StatusCode::kInvalidArgument));
-  ASSERT_OK(client_->Pull(0, {.min_version = 9}));
-  EXPECT_THAT(client_->Pull(0, {}), StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(client_->WaitForChunk(3), StatusIs(absl::StatusCode::kInvalidArgument));
+  ASSERT_OK(client_->Pull(0, {.min_version = 9, .landing = Landing(0)}));
+  EXPECT_THAT(client_->Pull(0, {.landing = Landing(0)}), StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(ParameterClientTest, OpenRequestsAreBounded) {
   ParameterClientOptions options = Options();
   options.max_open_requests = 2;
   client_ = ParameterClient::Create(options, plan_).value();
-  ASSERT_OK(client_->Pull(0, {.min_version = 9}));
-  ASSERT_OK(client_->Pull(1, {.min_version = 9}));
-  EXPECT_THAT(client_->Pull(2, {}), StatusIs(absl::StatusCode::kResourceExhausted));
+  ASSERT_OK(client_->Pull(0, {.min_version = 9, .landing = Landing(0)}));
+  ASSERT_OK(client_->Pull(1, {.min_version = 9, .landing = Landing(1)}));
+  EXPECT_THAT(client_->Pull(2, {.landing = Landing(2)}), StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TEST_F(ParameterClientTest, RefusesPlacementsThatDoNotFit) {
@@ -261,7 +252,8 @@ TEST_F(ParameterClientTest, RefusesPlacementsThatDoNotFit) {
 TEST_F(ParameterClientTest, DestructionWithOpenRequestsEnds) {
   Connect();
   gradient_.assign(1024, 1.0f);
-  ASSERT_OK(client_->PushPull(0, {.step = 0, .slot_count = 1, .payload = gradient_}, {.min_version = 50}));
+  ASSERT_OK(client_->PushPull(0, {.step = 0, .slot_count = 1, .payload = gradient_},
+                              {.min_version = 50, .landing = Landing(0)}));
   client_.reset();
 }
 

@@ -53,7 +53,7 @@ ChunkExchange::ChunkExchange(const v1::JobSpec& spec, const ArenaPlan& plan, Slo
 
 absl::Status ChunkExchange::PullInitialWeights() {
   for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) {
-    RETURN_IF_ERROR(client_.Pull(chunk, {}));
+    RETURN_IF_ERROR(client_.Pull(chunk, {.landing = Landing(chunk)}));
     awaited_[chunk] = true;
   }
   return absl::OkStatus();
@@ -67,11 +67,15 @@ absl::Span<float> ChunkExchange::BeginSlot(uint32_t i) {
   return sums_.BeginSlot(i);
 }
 
+absl::Span<float> ChunkExchange::Landing(int chunk) {
+  const ElementRange range = plan_.ChunkRange(chunk);
+  return absl::MakeSpan(weights_).subspan(range.begin, range.size());
+}
+
 absl::Status ChunkExchange::WaitFor(int chunk) {
   if (!awaited_[chunk]) return absl::OkStatus();
   Stopwatch watch(times_.pull);
-  const ElementRange range = plan_.ChunkRange(chunk);
-  const auto version = client_.WaitForChunk(chunk, absl::MakeSpan(weights_).subspan(range.begin, range.size()));
+  const auto version = client_.WaitForChunk(chunk);
   if (!version.ok()) return version.status();
   awaited_[chunk] = false;
   return absl::OkStatus();
@@ -128,7 +132,7 @@ void ChunkExchange::Clip() {
 absl::Status ChunkExchange::Push(int chunk) {
   awaited_[chunk] = true;
   if (!sync_) {
-    const PullPart pull = {.min_clock = step_ + 1 > staleness_ ? step_ + 1 - staleness_ : 0};
+    const PullPart pull = {.min_clock = step_ + 1 > staleness_ ? step_ + 1 - staleness_ : 0, .landing = Landing(chunk)};
     return client_.PushPull(chunk, {.step = step_, .slot_count = slots_.count, .payload = sums_.Payload(chunk, 0)},
                             pull);
   }
@@ -138,7 +142,8 @@ absl::Status ChunkExchange::Push(int chunk) {
                            .slot_count = slots_in_subtree_[i],
                            .payload = sums_.Payload(chunk, i)};
     const bool last = i + 1 == sums_.payload_count();
-    RETURN_IF_ERROR(last ? client_.PushPull(chunk, push, {.min_version = step_ + 1}) : client_.Push(chunk, push));
+    RETURN_IF_ERROR(last ? client_.PushPull(chunk, push, {.min_version = step_ + 1, .landing = Landing(chunk)})
+                         : client_.Push(chunk, push));
   }
   return absl::OkStatus();
 }
@@ -152,7 +157,7 @@ absl::Status ChunkExchange::Finish(uint64_t steps) {
   RETURN_IF_ERROR(WaitForAll());
   if (sync_) return absl::OkStatus();  // The last push asked for version `steps`.
   for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) {
-    RETURN_IF_ERROR(client_.Pull(chunk, {.min_clock = steps}));
+    RETURN_IF_ERROR(client_.Pull(chunk, {.min_clock = steps, .landing = Landing(chunk)}));
     awaited_[chunk] = true;
   }
   return WaitForAll();

@@ -65,6 +65,8 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   int64_t memory_bytes() const;
 
  private:
+  // Where the chunk's weights are to go.
+  absl::Span<float> Landing(int chunk);
   absl::Status WaitFor(int chunk);
   absl::Status Push(int chunk);
   // Scales the worker's average gradient to clip_norm at most, as torch.nn.utils.clip_grad_norm_ does.
