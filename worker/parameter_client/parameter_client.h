@@ -28,7 +28,6 @@
 #include "common/partition/arena_plan.h"
 #include "common/rpc/channel.h"
 #include "proto/job.pb.h"
-#include "proto/parameter.pb.h"
 #include "worker/parameter_client/data_plane_options.h"
 #include "worker/parameter_client/parameter_call.h"
 
@@ -49,9 +48,8 @@ struct ParameterClientOptions : DataPlaneOptions {
   int64_t max_open_requests = 1 << 20;
   // Payloads and landings that lie in it travel by offset where the server may map it. Null: none do.
   std::shared_ptr<SharedSegment> segment;
-  // Codecs of pushes; outlives the client. Null: fp32.
+  // Codecs of pushes and pulls; outlives the client. Null: fp32.
   const CodecPlan* codecs = nullptr;
-  v1::Codec pull_codec = v1::CODEC_FP32;  // Or CODEC_BF16.
   // Keeps all payloads alive: gRPC may hold on to one for a while after a stream broke. Null: the destructor waits
   // until it has let go, which a connected but stuck server can delay.
   std::shared_ptr<const void> payload_owner;
