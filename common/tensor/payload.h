@@ -63,11 +63,13 @@ class FloatReader {
   void Add(absl::Span<float> out);
 
  private:
+  // The rest of the current fragment, or of the next that has any; empty only at the end of the payload.
+  absl::string_view Rest();
+  // Gathers an element from several fragments; false when the payload ends before it does.
+  bool ReadDivided(float& value);
+  // bulk(span, bytes) for runs of elements that lie in one fragment, one(element, value) for those that are divided.
   template <typename Bulk, typename One>
   void Read(absl::Span<float> out, Bulk bulk, One one);
-  // The rest of the current fragment; empty only at the end of the payload.
-  absl::string_view Rest();
-  bool ReadDivided(float& value);
 
   PayloadView payload_;
   size_t fragment_ = 0;
