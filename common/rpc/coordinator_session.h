@@ -61,8 +61,8 @@ class CoordinatorSession {
   // handler call after it returns. Idempotent. Not from a handler's method.
   void Stop(const std::string& reason);
 
-  // Reports that carry progress (worker or server) may be dropped when not connected; all others are numbered, kept,
-  // and sent again after a reconnection until acknowledged.
+  // Reports that carry progress (worker or server) or a trace may be dropped when not connected; all others are
+  // numbered, kept, and sent again after a reconnection until acknowledged.
   void Report(v1::JobReport report);
   void SetMemoryUsed(uint64_t bytes);
   // Whether a lease is held now.

@@ -5,7 +5,10 @@
 namespace paramd {
 namespace {
 
-bool IsProgress(const v1::JobReport& report) { return report.has_progress() || report.has_server_progress(); }
+// What is sent once or not at all. Of traces, too, only the newest matters: whoever asked for it has given up others.
+bool IsProgress(const v1::JobReport& report) {
+  return report.has_progress() || report.has_server_progress() || report.has_trace();
+}
 
 // Moves the losses that wait before the newer ones, and keeps the newest kMaxLosses of them.
 void PrependLosses(v1::WorkerProgress& older, v1::WorkerProgress& newer) {

@@ -1,8 +1,8 @@
 // What a daemon has to say to its coordinator and has not been heard yet: numbered reports until they are acknowledged,
-// and the newest progress of each job until it is sent.
+// and the newest progress (and trace) of each job until it is sent.
 //
 //   ReportBuffer buffer;
-//   buffer.Add(report);                          // Numbered 1, 2, ... unless it is progress.
+//   buffer.Add(report);                          // Numbered 1, 2, ... unless it is progress or a trace.
 //   for (JobReport& r : buffer.TakeUnsent()) Send(r);
 //   buffer.Acknowledge(7);                       // Forgets 1..7.
 //   buffer.ConnectionLost();                     // All that is not acknowledged is unsent again.

@@ -82,6 +82,27 @@ TEST(ReportBufferTest, MergesWaitingProgress) {
   EXPECT_EQ(taken[0].progress().losses(0).step(), static_cast<uint64_t>(ReportBuffer::kMaxLosses));
 }
 
+TEST(ReportBufferTest, TracesAreSentOnceWithoutANumberAndTheNewestReplacesOthers) {
+  ReportBuffer buffer;
+  v1::JobReport report;
+  report.set_job_id("j");
+  for (uint64_t trace = 1; trace <= 2; ++trace) {
+    report.mutable_trace()->set_trace(trace);
+    report.mutable_trace()->clear_spans();
+    report.mutable_trace()->add_spans()->set_step(trace);
+    buffer.Add(report);
+  }
+  buffer.Add(Finished(1));
+  const auto taken = buffer.TakeUnsent(9);
+  ASSERT_EQ(taken.size(), 2u);
+  EXPECT_EQ(taken[0].number(), 0u);
+  EXPECT_EQ(taken[0].trace().trace(), 2u);
+  EXPECT_EQ(taken[0].trace().spans_size(), 1);
+  EXPECT_EQ(taken[1].number(), 1u);
+  buffer.ConnectionLost();
+  EXPECT_EQ(Text(buffer.TakeUnsent(9)), "f1");
+}
+
 TEST(ReportBufferTest, IsBounded) {
   ReportBuffer buffer;
   for (size_t i = 0; i < ReportBuffer::kMaxReports; ++i) ASSERT_TRUE(buffer.Add(Finished(i)));

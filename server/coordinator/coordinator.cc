@@ -134,6 +134,7 @@ void Coordinator::Tick() {
   }
   if (schedule_wanted_) SchedulePending();
   CloseSilentSessions(now);
+  CheckTraces(now);
   PublishProgress(now);
   ForgetEnded(now);
 }
@@ -307,6 +308,7 @@ void Coordinator::Shutdown() {
   }
   for (WatchSink* sink : idle) FinishWatch(sink, status);
   StoreBatch batch;
+  FinishAllTraces(status);
   for (const auto& [ordinal, job] : active_) {
     if (job.progress_dirty) batch.put_jobs.push_back(job.record);
   }

@@ -7,9 +7,9 @@
 //   coordinator.Shutdown();
 //
 // Threading: all public methods are thread safe; one mutex guards everything and is held over a store commit
-// (milliseconds). SessionLink and WatchSink are called under that mutex: they queue, and never call back. No threads of
-// its own. Ownership: borrows store, clock and metrics; a link or sink is borrowed until its Close/Finish, CloseSession
-// or the end of its watch.
+// (milliseconds). SessionLink, WatchSink and TraceSink are called under that mutex: they queue, and never call back. No
+// threads of its own. Ownership: borrows store, clock and metrics; a link or sink is borrowed until its Close/Finish,
+// CloseSession or the end of its watch.
 #ifndef PARAMD_SERVER_COORDINATOR_COORDINATOR_H_
 #define PARAMD_SERVER_COORDINATOR_COORDINATOR_H_
 
@@ -35,6 +35,7 @@
 #include "server/coordinator/membership.h"
 #include "server/coordinator/scheduler.h"
 #include "server/coordinator/store/store.h"
+#include "server/coordinator/trace_collector.h"
 #include "server/coordinator/watch.h"
 
 namespace paramd {
@@ -79,6 +80,15 @@ class Coordinator {
   // The client is gone: the sink is finished as soon as no write is under way.
   void CancelWatch(WatchSink* sink);
 
+  // -- traces --
+  // Has the job's nodes record their next steps, and finishes the sink when all have answered; with what there is when
+  // `timeout` is nearly over, or the job ends. kInvalidArgument INVALID_STEPS; kNotFound JOB_NOT_FOUND;
+  // kFailedPrecondition JOB_NOT_TRAINING, TRACE_RUNNING, JOB_ENDED (before a step was recorded); kDeadlineExceeded
+  // TRACE_TIMEOUT when no node has answered.
+  void StartTrace(const v1::TraceJobRequest& request, absl::Duration timeout, TraceSink* sink);
+  // The client is gone: the sink is finished, unless it is already.
+  void CancelTrace(TraceSink* sink);
+
   // -- daemons --
   void OpenSession(SessionLink* link);
   void OnDaemonMessage(SessionLink* link, const v1::DaemonMessage& message);
@@ -105,6 +115,13 @@ class Coordinator {
     WatchCursor cursor;
     bool writing = false;
     bool cancelled = false;
+  };
+  struct PendingTrace {
+    TraceSink* sink = nullptr;
+    uint64_t ordinal = 0;  // The job's.
+    TraceCollector collector;
+    absl::Time deadline;
+    absl::Time answer_by = absl::InfiniteFuture();  // Once the job has stopped training.
   };
   struct Session {
     absl::Time opened;
@@ -136,6 +153,19 @@ class Coordinator {
   void AdvanceWatch(WatchSink* sink) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishWatch(WatchSink* sink, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // coordinator_traces.cc
+  absl::StatusOr<ActiveJob*> FindTraceable(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  v1::CoordinatorMessage CollectCommand(const ActiveJob& job, const TraceCollector& collector);
+  void OnTraceReport(const NodeRef& node, const v1::JobReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The node has a session again, and may have missed the command, or its answer was lost.
+  void RepeatTraces(SessionLink* link, const NodeRef& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CheckTraces(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // With what has come; JOB_ENDED when that is nothing.
+  void FinishTraceWithSpans(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FinishTrace(const std::string& job_id, absl::StatusOr<v1::TraceJobResponse> response)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FinishAllTraces(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   // coordinator_nodes.cc
   void SendTo(const NodeRef& node, const v1::CoordinatorMessage& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndSession(SessionLink* link, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -163,6 +193,8 @@ class Coordinator {
   std::map<v1::JobState, int64_t> job_counts_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, absl::Time> ended_series_ ABSL_GUARDED_BY(mutex_);  // When to remove a job's metrics.
   absl::flat_hash_map<WatchSink*, Watch> watches_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, PendingTrace> traces_ ABSL_GUARDED_BY(mutex_);  // By job_id.
+  uint64_t last_trace_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<SessionLink*, Session> sessions_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, SessionLink*> links_ ABSL_GUARDED_BY(mutex_);  // By node_id.
   uint64_t last_ordinal_ ABSL_GUARDED_BY(mutex_) = 0;

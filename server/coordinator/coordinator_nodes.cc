@@ -108,6 +108,7 @@ void Coordinator::OnRegister(SessionLink* link, const v1::Register& registration
   schedule_wanted_ = true;
   CheckParticipants();  // Jobs of an earlier incarnation are lost now.
   ResumeJobs(link, node, registration);
+  RepeatTraces(link, node);
 }
 
 void Coordinator::ResumeJobs(SessionLink* link, const NodeRef& node, const v1::Register& registration) {
@@ -141,6 +142,7 @@ void Coordinator::OnHeartbeat(SessionLink* link, const NodeRef& node, const v1::
 }
 
 void Coordinator::OnReport(SessionLink* link, const NodeRef& node, const v1::JobReport& report) {
+  if (report.has_trace()) return OnTraceReport(node, report);
   ActiveJob* job = FindActive(report.job_id());
   if (job != nullptr && (report.has_progress() || report.has_server_progress())) {
     OnProgress(*job, node, report);

@@ -16,6 +16,8 @@ namespace {
 
 constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
 constexpr absl::Duration kDrainGrace = absl::Seconds(5);
+// Room for the traces of a job's nodes in one response (trace_collector.h); clients take as much.
+constexpr int64_t kMaxMessageBytes = int64_t{16} << 20;
 
 }  // namespace
 
@@ -58,8 +60,8 @@ absl::Status CoordinatorServer::Start() {
 absl::Status CoordinatorServer::StartServers() {
   job_service_ = std::make_unique<JobService>(*coordinator_);
   cluster_service_ = std::make_unique<ClusterService>(*coordinator_);
-  runner_ =
-      std::make_unique<ServerRunner>(ServerRunnerOptions{.listen_address = options_.listen, .registry = registry_});
+  runner_ = std::make_unique<ServerRunner>(ServerRunnerOptions{
+      .listen_address = options_.listen, .max_message_bytes = kMaxMessageBytes, .registry = registry_});
   runner_->AddService(job_service_.get(), v1::JobService::service_full_name());
   runner_->AddService(cluster_service_.get(), v1::ClusterService::service_full_name());
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start({.listen_address = options_.metrics_listen}, registry_));

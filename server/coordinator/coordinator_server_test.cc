@@ -116,6 +116,19 @@ class CoordinatorServerTest : public testing::Test {
     v1::DeleteJobResponse response;
     return FromGrpcStatus(jobs_->DeleteJob(Context().get(), request, &response));
   }
+  absl::StatusOr<v1::TraceJobResponse> Trace(const std::string& job_id, uint32_t steps,
+                                             absl::Duration timeout = kPatience) {
+    v1::TraceJobRequest request;
+    request.set_job_id(job_id);
+    request.set_steps(steps);
+    v1::TraceJobResponse response;
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    const auto stub = v1::JobService::NewStub(CreateChannel(options_.listen, {.max_message_bytes = 16 << 20}));
+    const grpc::Status status = stub->TraceJob(&context, request, &response);
+    if (!status.ok()) return FromGrpcStatus(status);
+    return response;
+  }
   // Follows the job until `enough` says so of an update or the watch ends; returns all updates.
   std::vector<v1::WatchJobResponse> Watch(const std::string& job_id, uint64_t after,
                                           const std::function<bool(const v1::WatchJobResponse&)>& enough = nullptr) {
@@ -499,6 +512,56 @@ TEST_F(CoordinatorServerTest, StartErrorsAreClear) {
   ASSERT_OK(AtomicWriteFile(options_.data_dir + "/paramd.db", std::string(8192, 'x')));
   RemoveTree(options_.data_dir + "/paramd.db-wal").IgnoreError();
   EXPECT_THAT(CoordinatorServer(options_).Start(), StatusIs(absl::StatusCode::kDataLoss, "STORE_CORRUPT"));
+}
+
+TEST_F(CoordinatorServerTest, TracesTheStepsThatAllNodesHave) {
+  StartServer();
+  Add({.node_id = "s0", .role = v1::NODE_ROLE_SERVER, .trace_first_step = 4});
+  Add({.node_id = "w0", .train = false, .trace_first_step = 5});
+  Add({.node_id = "w1", .train = false, .trace_first_step = 5});
+  const std::string job_id = Submit(Spec(2));
+  EXPECT_THAT(Trace("no-such-job", 1), StatusIs(absl::StatusCode::kNotFound, "JOB_NOT_FOUND"));
+  EXPECT_THAT(Trace(job_id, 0), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_STEPS"));
+  WaitForPhase(job_id, v1::JOB_PHASE_TRAINING);
+  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, Trace(job_id, 3));
+  EXPECT_FALSE(trace.truncated());
+  std::map<std::string, std::set<uint64_t>> steps;
+  for (const v1::TraceSpan& span : trace.spans()) steps[span.node_id()].insert(span.step());
+  const std::set<uint64_t> expected = {5, 6, 7};
+  EXPECT_EQ(steps, (std::map<std::string, std::set<uint64_t>>{{"s0", expected}, {"w0", expected}, {"w1", expected}}));
+  ASSERT_OK(Cancel(job_id, false));
+  WaitForEnd(job_id);
+  EXPECT_THAT(Trace(job_id, 3), StatusIs(absl::StatusCode::kFailedPrecondition, "JOB_NOT_TRAINING"));
+}
+
+TEST_F(CoordinatorServerTest, AsManySpansAsANodeKeepsFitIntoTheMessages) {
+  StartServer();
+  Add({.node_id = "s0", .role = v1::NODE_ROLE_SERVER, .trace_spans_per_step = 65536 / 2});
+  Add({.node_id = "w0", .train = false});
+  const std::string job_id = Submit(Spec(1));
+  WaitForPhase(job_id, v1::JOB_PHASE_TRAINING);
+  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, Trace(job_id, 1));
+  EXPECT_FALSE(trace.truncated());
+  EXPECT_EQ(trace.spans_size(), 65536 / 2 + 1) << "of the two steps recorded, one is kept";
+}
+
+TEST_F(CoordinatorServerTest, ALostNodeAndADeadlineTruncateATrace) {
+  StartServer();
+  AddServer("s0");
+  FakeDaemon& victim = Add({.node_id = "w0", .train = false, .trace = false});
+  Add({.node_id = "w1", .train = false});
+  const std::string job_id = Submit(Spec(2));
+  WaitForPhase(job_id, v1::JOB_PHASE_TRAINING);
+  const absl::Time start = absl::Now();
+  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse late, Trace(job_id, 2, absl::Seconds(1)));
+  EXPECT_TRUE(late.truncated());
+  EXPECT_LT(absl::Now() - start, absl::Seconds(1));
+  EXPECT_GT(late.spans_size(), 0);
+  victim.Kill();
+  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse lost, Trace(job_id, 2));
+  EXPECT_TRUE(lost.truncated());
+  EXPECT_LT(absl::Now() - start, kPatience) << "not at the deadline";
+  EXPECT_EQ(WaitForEnd(job_id).reason(), "WORKER_LOST");
 }
 
 }  // namespace

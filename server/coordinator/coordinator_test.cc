@@ -2,6 +2,7 @@
 #include "server/coordinator/coordinator.h"
 
 #include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_matchers.h"
@@ -64,6 +65,17 @@ class FakeSink final : public WatchSink {
   absl::Status status;
 };
 
+class FakeTraceSink final : public TraceSink {
+ public:
+  void Finish(absl::StatusOr<v1::TraceJobResponse> r) override {
+    EXPECT_FALSE(finished);
+    finished = true;
+    response = std::move(r);
+  }
+  bool finished = false;
+  absl::StatusOr<v1::TraceJobResponse> response = v1::TraceJobResponse();
+};
+
 class CoordinatorTest : public testing::Test {
  protected:
   CoordinatorTest() {
@@ -91,7 +103,7 @@ class CoordinatorTest : public testing::Test {
     request.set_job_id("job-1");
     return coordinator_->Submit(request);
   }
-  void Register(FakeLink& link, const std::string& id, v1::NodeRole role) {
+  void Register(FakeLink& link, const std::string& id, v1::NodeRole role, bool held = false) {
     coordinator_->OpenSession(&link);
     v1::DaemonMessage message;
     v1::Register& r = *message.mutable_register_();
@@ -102,6 +114,15 @@ class CoordinatorTest : public testing::Test {
     r.set_memory_limit_bytes(1 << 30);
     r.set_job_capacity(1);
     r.set_protocol(kClusterProtocol);
+    if (held) {
+      r.add_held_jobs()->set_job_id("job-1");
+      r.mutable_held_jobs(0)->set_generation(1);
+    }
+    coordinator_->OnDaemonMessage(&link, message);
+  }
+  void KeepAlive(FakeLink& link) {
+    v1::DaemonMessage message;
+    message.mutable_heartbeat()->set_sequence(1);
     coordinator_->OnDaemonMessage(&link, message);
   }
   void Report(FakeLink& link, const std::function<void(v1::JobReport&)>& fill) {
@@ -119,6 +140,28 @@ class CoordinatorTest : public testing::Test {
     coordinator_->Tick();
     for (FakeLink* link : {&server_, &worker_}) Report(*link, [](v1::JobReport& r) { r.mutable_prepared(); });
     EXPECT_EQ(Job().phase(), v1::JOB_PHASE_TRAINING);
+  }
+  void StartTrace(FakeTraceSink& sink, uint32_t steps = 2, absl::Duration timeout = absl::Seconds(30)) {
+    v1::TraceJobRequest request;
+    request.set_job_id("job-1");
+    request.set_steps(steps);
+    coordinator_->StartTrace(request, timeout, &sink);
+  }
+  // The newest CollectTrace that `link` got.
+  static v1::CollectTrace LastCollect(const FakeLink& link) {
+    v1::CollectTrace command;
+    for (const auto& message : link.sent) {
+      if (message.has_collect_trace()) command = message.collect_trace();
+    }
+    return command;
+  }
+  // Answers the newest CollectTrace with one span per step, from step 5 on.
+  void AnswerTrace(FakeLink& link) {
+    const v1::CollectTrace command = LastCollect(link);
+    Report(link, [&](v1::JobReport& report) {
+      report.mutable_trace()->set_trace(command.trace());
+      for (uint32_t i = 0; i < command.steps(); ++i) report.mutable_trace()->add_spans()->set_step(5 + i);
+    });
   }
   v1::Job Job() {
     const auto job = coordinator_->Get("job-1");
@@ -230,6 +273,138 @@ TEST_F(CoordinatorTest, AWatchEndsWhenItsJobIsDeleted) {
   EXPECT_FALSE(sink.finished);  // A write is under way.
   coordinator_->WatchReady(&sink);
   EXPECT_THAT(sink.status, StatusIs(absl::StatusCode::kNotFound, "JOB_NOT_FOUND"));
+}
+
+TEST_F(CoordinatorTest, ATraceIsAnsweredWhenAllNodesHave) {
+  Train();
+  FakeTraceSink sink;
+  StartTrace(sink);
+  const v1::CollectTrace command = LastCollect(worker_);
+  EXPECT_EQ(command.job_id(), "job-1");
+  EXPECT_EQ(command.generation(), 1u);
+  EXPECT_EQ(command.steps(), 3u) << "one more, to align";
+  EXPECT_EQ(LastCollect(server_).trace(), command.trace());
+  FakeTraceSink second;
+  StartTrace(second);
+  EXPECT_THAT(second.response, StatusIs(absl::StatusCode::kFailedPrecondition, "TRACE_RUNNING"));
+  AnswerTrace(worker_);
+  AnswerTrace(worker_);
+  EXPECT_FALSE(sink.finished);
+  AnswerTrace(server_);
+  ASSERT_TRUE(sink.finished);
+  ASSERT_OK(sink.response);
+  EXPECT_FALSE(sink.response->truncated());
+  ASSERT_EQ(sink.response->spans_size(), 4);
+  EXPECT_EQ(sink.response->spans(0).node_id(), "w0");
+  EXPECT_EQ(sink.response->spans(3).node_id(), "s0");
+  AnswerTrace(server_);  // Late: nobody waits.
+  FakeTraceSink third;
+  StartTrace(third);
+  EXPECT_GT(LastCollect(worker_).trace(), command.trace());
+  coordinator_->CancelTrace(&third);
+  EXPECT_THAT(third.response, StatusIs(absl::StatusCode::kCancelled));
+  coordinator_->CancelTrace(&third);  // Gone already.
+}
+
+TEST_F(CoordinatorTest, OnlyAJobInTrainingIsTraced) {
+  for (const uint32_t steps : {0u, 101u}) {
+    FakeTraceSink sink;
+    StartTrace(sink, steps);
+    EXPECT_THAT(sink.response, StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_STEPS"));
+  }
+  FakeTraceSink unknown;
+  StartTrace(unknown);
+  EXPECT_THAT(unknown.response, StatusIs(absl::StatusCode::kNotFound, "JOB_NOT_FOUND"));
+  EXPECT_OK(Submit());
+  FakeTraceSink pending;
+  StartTrace(pending);
+  EXPECT_THAT(pending.response, StatusIs(absl::StatusCode::kFailedPrecondition, "JOB_NOT_TRAINING"));
+  EXPECT_THAT(std::string(pending.response.status().message()), HasSubstr("it is PENDING (QUEUED: "));
+  EXPECT_OK(coordinator_->Cancel("job-1", false));
+  coordinator_->Tick();
+  FakeTraceSink over;
+  StartTrace(over);
+  EXPECT_THAT(over.response, StatusIs(absl::StatusCode::kFailedPrecondition, "JOB_NOT_TRAINING"));
+}
+
+TEST_F(CoordinatorTest, ATraceIsAnsweredInTimeWithWhatThereIs) {
+  Train();
+  FakeTraceSink partial;
+  StartTrace(partial);
+  AnswerTrace(worker_);
+  for (int i = 0; i < 4; ++i) {
+    Advance(absl::Seconds(7));
+    for (FakeLink* link : {&server_, &worker_}) KeepAlive(*link);
+  }
+  EXPECT_FALSE(partial.finished);
+  Advance(absl::Milliseconds(1500));
+  ASSERT_TRUE(partial.finished);
+  ASSERT_OK(partial.response);
+  EXPECT_TRUE(partial.response->truncated());
+  EXPECT_EQ(partial.response->spans_size(), 2);
+
+  FakeTraceSink nothing;
+  StartTrace(nothing, 2, absl::Seconds(5));
+  Advance(absl::Seconds(5));
+  EXPECT_THAT(nothing.response, StatusIs(absl::StatusCode::kDeadlineExceeded, "TRACE_TIMEOUT"));
+  EXPECT_THAT(std::string(nothing.response.status().message()), HasSubstr("worker w0, server s0"));
+}
+
+TEST_F(CoordinatorTest, TheEndOfTheJobEndsItsTrace) {
+  Train();
+  FakeTraceSink sink;
+  StartTrace(sink);
+  AnswerTrace(worker_);
+  EXPECT_OK(coordinator_->Cancel("job-1", false));
+  coordinator_->Tick();
+  EXPECT_FALSE(sink.finished) << "the others' answers may be on their way";
+  Advance(absl::Milliseconds(1500));
+  ASSERT_TRUE(sink.finished);
+  ASSERT_OK(sink.response);
+  EXPECT_TRUE(sink.response->truncated());
+}
+
+TEST_F(CoordinatorTest, AJobThatEndsBeforeItsFirstTracedStepSaysSo) {
+  Train();
+  FakeTraceSink sink;
+  StartTrace(sink);
+  EXPECT_OK(coordinator_->Cancel("job-1", false));
+  for (FakeLink* link : {&server_, &worker_}) {
+    Report(*link, [](v1::JobReport& report) { report.mutable_released(); });
+  }
+  coordinator_->Tick();
+  EXPECT_THAT(sink.response, StatusIs(absl::StatusCode::kFailedPrecondition, "JOB_ENDED"));
+  EXPECT_TRUE(sink.finished);
+}
+
+TEST_F(CoordinatorTest, ANodeThatComesBackIsAskedAgain) {
+  Train();
+  coordinator_->CloseSession(&worker_);
+  FakeTraceSink sink;
+  StartTrace(sink);
+  EXPECT_FALSE(worker_.Got(v1::CoordinatorMessage::kCollectTrace));
+  AnswerTrace(server_);
+  FakeLink again;
+  Register(again, "w0", v1::NODE_ROLE_WORKER, /*held=*/true);
+  EXPECT_TRUE(again.Got(v1::CoordinatorMessage::kCollectTrace));
+  AnswerTrace(again);
+  ASSERT_TRUE(sink.finished);
+  ASSERT_OK(sink.response);
+  EXPECT_FALSE(sink.response->truncated());
+  FakeLink once_more;
+  Register(once_more, "w0", v1::NODE_ROLE_WORKER, /*held=*/true);
+  EXPECT_FALSE(once_more.Got(v1::CoordinatorMessage::kCollectTrace));
+}
+
+TEST_F(CoordinatorTest, ShutdownEndsTraces) {
+  Train();
+  FakeTraceSink sink;
+  StartTrace(sink);
+  coordinator_->Shutdown();
+  EXPECT_THAT(sink.response, StatusIs(absl::StatusCode::kUnavailable, "COORDINATOR_STOPPING"));
+  FakeTraceSink late;
+  StartTrace(late);
+  EXPECT_THAT(late.response, StatusIs(absl::StatusCode::kUnavailable, "COORDINATOR_STOPPING"));
 }
 
 TEST_F(CoordinatorTest, ASessionThatNeverRegistersIsClosed) {

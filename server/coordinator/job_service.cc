@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "common/rpc/error_status.h"
 
 namespace paramd {
@@ -19,6 +20,11 @@ void WatchReactor::OnWriteDone(bool ok) {
   // A failed write means that the client is gone.
   if (!ok) coordinator_.CancelWatch(this);
   coordinator_.WatchReady(this);
+}
+
+void TraceReactor::Finish(absl::StatusOr<v1::TraceJobResponse> response) {
+  if (response.ok()) response_ = *std::move(response);
+  grpc::ServerUnaryReactor::Finish(ToGrpcStatus(response.status()));
 }
 
 grpc::Status JobService::SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request,
@@ -57,6 +63,13 @@ grpc::Status JobService::CancelJob(grpc::ServerContext*, const v1::CancelJobRequ
 
 grpc::Status JobService::DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) {
   return ToGrpcStatus(coordinator_.Delete(request->job_id()));
+}
+
+grpc::ServerUnaryReactor* JobService::TraceJob(grpc::CallbackServerContext* context, const v1::TraceJobRequest* request,
+                                               v1::TraceJobResponse* response) {
+  auto* reactor = new TraceReactor(coordinator_, *response);  // Deletes itself.
+  coordinator_.StartTrace(*request, absl::FromChrono(context->deadline()) - absl::Now(), reactor);
+  return reactor;
 }
 
 }  // namespace paramd

@@ -1,5 +1,5 @@
 // paramd.v1.JobService over the engine: unary calls on gRPC's synchronous threads, since they wait for the store;
-// WatchJob on the callback API, since watches are many and long.
+// WatchJob and TraceJob on the callback API, since watches are many and both are long.
 //
 // Thread safe. Borrows the coordinator, which must outlive the server this service is registered with.
 #ifndef PARAMD_SERVER_COORDINATOR_JOB_SERVICE_H_
@@ -8,6 +8,7 @@
 #include "grpcpp/grpcpp.h"
 #include "proto/job.grpc.pb.h"
 #include "server/coordinator/coordinator.h"
+#include "server/coordinator/trace_collector.h"
 #include "server/coordinator/watch.h"
 
 namespace paramd {
@@ -29,7 +30,25 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse>
   v1::WatchJobResponse response_;  // Being written.
 };
 
-class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<v1::JobService::Service> {
+// One TraceJob call. Deletes itself when the call is done.
+class TraceReactor final : public grpc::ServerUnaryReactor, public TraceSink {
+ public:
+  // `response` lives as long as the call.
+  TraceReactor(Coordinator& coordinator, v1::TraceJobResponse& response)
+      : coordinator_(coordinator), response_(response) {}
+
+  void Finish(absl::StatusOr<v1::TraceJobResponse> response) override;
+
+  void OnCancel() override { coordinator_.CancelTrace(this); }
+  void OnDone() override { delete this; }
+
+ private:
+  Coordinator& coordinator_;
+  v1::TraceJobResponse& response_;
+};
+
+class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<
+                             v1::JobService::WithCallbackMethod_TraceJob<v1::JobService::Service>> {
  public:
   explicit JobService(Coordinator& coordinator) : coordinator_(coordinator) {}
 
@@ -45,6 +64,8 @@ class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<v1::
                          v1::CancelJobResponse* response) override;
   grpc::Status DeleteJob(grpc::ServerContext* context, const v1::DeleteJobRequest* request,
                          v1::DeleteJobResponse* response) override;
+  grpc::ServerUnaryReactor* TraceJob(grpc::CallbackServerContext* context, const v1::TraceJobRequest* request,
+                                     v1::TraceJobResponse* response) override;
 
  private:
   Coordinator& coordinator_;

@@ -122,6 +122,10 @@ void FakeDaemon::Answer(const v1::CoordinatorMessage& command) {
       report.mutable_saved()->set_directory("/out/" + command.save().job_id());
       report.mutable_saved()->set_sha256("0123abcd");
       return Report(report);
+    case v1::CoordinatorMessage::kCollectTrace:
+      if (!options_.trace) return;
+      *report.mutable_trace() = TraceOf(command.collect_trace());
+      return Report(report);
     case v1::CoordinatorMessage::kRelease: {
       report.set_job_id(command.release().job_id());
       report.set_generation(command.release().generation());
@@ -146,6 +150,24 @@ void FakeDaemon::Prepare(const v1::JobAssignment& assignment) {
   v1::JobReport report;
   report.mutable_prepared()->set_memory_bytes(1);
   Report(report);
+}
+
+v1::TraceReport FakeDaemon::TraceOf(const v1::CollectTrace& command) const {
+  v1::TraceReport report;
+  report.set_trace(command.trace());
+  int64_t start_us = 1'000'000;
+  for (uint32_t i = 0; i < command.steps(); ++i) {
+    for (int j = 0; j < options_.trace_spans_per_step; ++j) {
+      v1::TraceSpan& span = *report.add_spans();
+      span.set_lane(options_.role == v1::NODE_ROLE_SERVER ? "owner 0" : "compute");
+      span.set_name(options_.role == v1::NODE_ROLE_SERVER ? "apply" : "forward");
+      span.set_step(options_.trace_first_step + i);
+      span.set_start_us(start_us);
+      span.set_duration_us(90);
+      start_us += 100;
+    }
+  }
+  return report;
 }
 
 void FakeDaemon::ReportProgress(uint64_t step, double loss) {
@@ -186,7 +208,8 @@ void FakeDaemon::Report(v1::JobReport report) {
       report.set_job_id(assignment_.job_id());
       report.set_generation(assignment_.generation());
     }
-    if (!report.has_progress() && !report.has_server_progress()) report.set_number(next_number_++);
+    const bool numbered = !report.has_progress() && !report.has_server_progress() && !report.has_trace();
+    if (numbered) report.set_number(next_number_++);
   }
   v1::DaemonMessage message;
   *message.mutable_report() = std::move(report);

@@ -35,6 +35,9 @@ struct FakeDaemonOptions {
   bool train = true;                      // Workers: run all steps when started.
   bool prepare = true;                    // Answer Prepare*.
   uint64_t stop_point = 0;                // Workers: the answer to a StopRequest.
+  bool trace = true;                      // Answer CollectTrace with TraceOf.
+  uint64_t trace_first_step = 0;
+  int trace_spans_per_step = 1;
 };
 
 class FakeDaemon {
@@ -55,6 +58,9 @@ class FakeDaemon {
   void Train(uint64_t steps, double loss);
   // Workers: progress alone.
   void ReportProgress(uint64_t step, double loss);
+
+  // Spans of trace_first_step and the steps after it, as the options say.
+  v1::TraceReport TraceOf(const v1::CollectTrace& command) const;
 
   bool WaitForCommand(v1::CoordinatorMessage::MessageCase kind, absl::Duration timeout);
   // How the session ended, once it has.
