@@ -100,6 +100,21 @@ absl::StatusOr<v1::ListNodesResponse> ClusterClient::ListNodes() {
   return response;
 }
 
+absl::StatusOr<v1::TraceJobResponse> ClusterClient::TraceJob(const std::string& job_id, uint32_t steps,
+                                                             absl::Duration timeout) {
+  grpc::ClientContext context;
+  PrepareCall({.timeout = timeout}, context);
+  v1::TraceJobRequest request;
+  request.set_job_id(job_id);
+  request.set_steps(steps);
+  v1::TraceJobResponse response;
+  const grpc::Status status = jobs_->TraceJob(&context, request, &response);
+  // Late is the job's doing, not the coordinator's: it answers with what it has before the deadline.
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return FromGrpcStatus(status);
+  RETURN_IF_ERROR(Result(status));
+  return response;
+}
+
 absl::Status ClusterClient::WatchJob(const std::string& job_id, uint64_t after_sequence, grpc::ClientContext& context,
                                      const std::function<bool(const v1::WatchJobResponse&)>& on_update) {
   v1::WatchJobRequest request;

@@ -36,6 +36,8 @@ class ClusterClient {
   absl::StatusOr<v1::Job> CancelJob(const std::string& job_id, bool save);
   absl::Status DeleteJob(const std::string& job_id);
   absl::StatusOr<v1::ListNodesResponse> ListNodes();
+  // Waits for the job's next steps, for `timeout` instead of the request timeout.
+  absl::StatusOr<v1::TraceJobResponse> TraceJob(const std::string& job_id, uint32_t steps, absl::Duration timeout);
 
   // Calls `on_update` for every message of one WatchJob stream until it returns false or the stream ends. The caller
   // may cancel `context` from another thread and owns its deadline.

@@ -51,6 +51,11 @@ void FakeCluster::FailWith(grpc::Status status) {
   failure_ = std::move(status);
 }
 
+void FakeCluster::SetTrace(const v1::TraceJobResponse& trace) {
+  absl::MutexLock lock(&mutex_);
+  trace_ = trace;
+}
+
 void FakeCluster::SetPageSize(int size) {
   absl::MutexLock lock(&mutex_);
   page_size_ = size;
@@ -74,6 +79,16 @@ v1::CancelJobRequest FakeCluster::last_cancel() const {
 v1::GenerateRequest FakeCluster::last_generate() const {
   absl::MutexLock lock(&mutex_);
   return last_generate_;
+}
+
+v1::TraceJobRequest FakeCluster::last_trace() const {
+  absl::MutexLock lock(&mutex_);
+  return last_trace_;
+}
+
+absl::Duration FakeCluster::last_trace_timeout() const {
+  absl::MutexLock lock(&mutex_);
+  return last_trace_timeout_;
 }
 
 grpc::Status FakeCluster::Find(const std::string& job_id, v1::Job& job) {
@@ -148,6 +163,16 @@ grpc::Status FakeCluster::DeleteJob(grpc::ServerContext*, const v1::DeleteJobReq
   grpc::Status status = Find(request->job_id(), job);
   std::erase_if(jobs_, [&](const v1::Job& known) { return known.job_id() == request->job_id(); });
   return status;
+}
+
+grpc::Status FakeCluster::TraceJob(grpc::ServerContext* context, const v1::TraceJobRequest* request,
+                                   v1::TraceJobResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  last_trace_ = *request;
+  last_trace_timeout_ = absl::FromChrono(context->deadline()) - absl::Now();
+  *response = trace_;
+  v1::Job job;
+  return Find(request->job_id(), job);
 }
 
 grpc::Status FakeCluster::ListNodes(grpc::ServerContext*, const v1::ListNodesRequest*,

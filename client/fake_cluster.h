@@ -19,6 +19,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "grpcpp/server.h"
 #include "proto/cluster.grpc.pb.h"
 #include "proto/inference.grpc.pb.h"
@@ -48,6 +49,8 @@ class FakeCluster final : public v1::JobService::Service,
   void AddWatchScript(WatchScript script);
   // Every unary job call fails with this from now on.
   void FailWith(grpc::Status status);
+  // The answer to TraceJob.
+  void SetTrace(const v1::TraceJobResponse& trace);
   // Jobs of one page of ListJobs.
   void SetPageSize(int size);
 
@@ -55,6 +58,8 @@ class FakeCluster final : public v1::JobService::Service,
   v1::SubmitJobRequest last_submit() const;
   v1::CancelJobRequest last_cancel() const;
   v1::GenerateRequest last_generate() const;
+  v1::TraceJobRequest last_trace() const;
+  absl::Duration last_trace_timeout() const;  // Until the deadline of the call.
 
   grpc::Status SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest*, v1::SubmitJobResponse*) override;
   grpc::Status GetJob(grpc::ServerContext*, const v1::GetJobRequest*, v1::GetJobResponse*) override;
@@ -63,6 +68,7 @@ class FakeCluster final : public v1::JobService::Service,
                         grpc::ServerWriter<v1::WatchJobResponse>*) override;
   grpc::Status CancelJob(grpc::ServerContext*, const v1::CancelJobRequest*, v1::CancelJobResponse*) override;
   grpc::Status DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest*, v1::DeleteJobResponse*) override;
+  grpc::Status TraceJob(grpc::ServerContext*, const v1::TraceJobRequest*, v1::TraceJobResponse*) override;
   grpc::Status ListNodes(grpc::ServerContext*, const v1::ListNodesRequest*, v1::ListNodesResponse*) override;
   grpc::Status Generate(grpc::ServerContext*, const v1::GenerateRequest*,
                         grpc::ServerWriter<v1::GenerateResponse>*) override;
@@ -80,6 +86,9 @@ class FakeCluster final : public v1::JobService::Service,
   v1::SubmitJobRequest last_submit_ ABSL_GUARDED_BY(mutex_);
   v1::CancelJobRequest last_cancel_ ABSL_GUARDED_BY(mutex_);
   v1::GenerateRequest last_generate_ ABSL_GUARDED_BY(mutex_);
+  v1::TraceJobRequest last_trace_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration last_trace_timeout_ ABSL_GUARDED_BY(mutex_);
+  v1::TraceJobResponse trace_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;

@@ -35,6 +35,7 @@ void AddSubmitVerb(CLI::App& app, Invocation& invocation);    // submit
 void AddJobVerbs(CLI::App& app, Invocation& invocation);      // get, list, describe, events, cancel, delete
 void AddWatchVerbs(CLI::App& app, Invocation& invocation);    // watch, wait
 void AddGenerateVerb(CLI::App& app, Invocation& invocation);  // generate
+void AddTraceVerb(CLI::App& app, Invocation& invocation);     // trace
 void AddNodeVerbs(CLI::App& app, Invocation& invocation);     // nodes, version
 
 // A subcommand that takes one job id as its argument.

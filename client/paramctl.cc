@@ -18,7 +18,8 @@ constexpr char kFooter[] =
     "  paramctl submit -f deploy/examples/gpt-austen.yaml --watch\n"
     "  paramctl list --state running\n"
     "  paramctl wait JOB --for=state=SUCCEEDED --timeout 1h\n"
-    "  paramctl generate JOB --prompt 'She was' --tokens 300\n\n"
+    "  paramctl generate JOB --prompt 'She was' --tokens 300\n"
+    "  paramctl trace JOB --steps 3 > trace.json\n\n"
     "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 permission, 5 unavailable, 6 conflict, 8 job FAILED,\n"
     "9 job CANCELLED, 124 wait timed out, 130 interrupted.";
 
@@ -87,6 +88,7 @@ int ParseAndRun(const std::vector<std::string>& arguments, Environment& environm
   AddJobVerbs(app, invocation);
   AddWatchVerbs(app, invocation);
   AddGenerateVerb(app, invocation);
+  AddTraceVerb(app, invocation);
   AddNodeVerbs(app, invocation);
   for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) verb->fallthrough();
   try {

@@ -83,6 +83,7 @@ class ParamctlTest : public ::testing::Test {
     Environment environment{.in = in, .out = out, .err = err, .clock = clock, .interrupt = interrupt_};
     environment.variable = [this](const std::string& name) { return variables_[name]; };
     environment.reconnect_for = absl::Seconds(3);
+    environment.terminal = terminal_;
     const int code = RunParamctl(arguments, environment);
     return {code, out.str(), err.str()};
   }
@@ -98,6 +99,7 @@ class ParamctlTest : public ::testing::Test {
   ManualInterrupt interrupt_;
   std::map<std::string, std::string> variables_;
   bool default_coordinator_ = true;
+  bool terminal_ = false;
 };
 
 TEST_F(ParamctlTest, UsageErrorsAreCode2WithASuggestion) {
@@ -120,6 +122,10 @@ TEST_F(ParamctlTest, UsageErrorsAreCode2WithASuggestion) {
       {{"submit", "-f", "/does/not/exist.yaml"}, "cannot read /does/not/exist.yaml"},
       {{"submit", "-f", "-", "--set", "steps"}, "--set steps: must be path=value"},
       {{"generate", "a-1", "--tokens", "0"}, "--tokens"},
+      {{"trace", "a-1", "--steps", "0"}, "--steps"},
+      {{"trace", "a-1", "--steps", "101"}, "--steps"},
+      {{"trace", "a-1", "--steps", "many"}, "--steps"},
+      {{"trace", "a-1", "--timeout", "0s"}, "--timeout: must be a duration above 0"},
   };
   for (const Case& test : cases) {
     SCOPED_TRACE(test.message);
@@ -135,7 +141,7 @@ TEST_F(ParamctlTest, HelpIsCode0AndListsTheVerbs) {
   EXPECT_EQ(outcome.code, kExitOk);
   EXPECT_EQ(outcome.err, "");
   for (const char* verb : {"submit", "get", "list", "describe", "watch", "events", "cancel", "delete", "nodes",
-                           "generate", "wait", "version"}) {
+                           "generate", "trace", "wait", "version"}) {
     EXPECT_THAT(outcome.out, HasSubstr(verb));
   }
 }
@@ -144,8 +150,9 @@ TEST_F(ParamctlTest, CoordinatorDownIsCode5AtOnceForEveryVerb) {
   default_coordinator_ = false;
   variables_["PARAMCTL_COORDINATOR"] = "127.0.0.1:1";
   const std::vector<std::vector<std::string>> lines = {
-      {"get", "a-1"},    {"list"},  {"describe", "a-1"}, {"watch", "a-1"},    {"events", "a-1"},     {"cancel", "a-1"},
-      {"delete", "a-1"}, {"nodes"}, {"wait", "a-1"},     {"generate", "a-1"}, {"submit", "-f", "-"}, {"version"}};
+      {"get", "a-1"},        {"list"},          {"describe", "a-1"}, {"watch", "a-1"}, {"events", "a-1"},
+      {"cancel", "a-1"},     {"delete", "a-1"}, {"nodes"},           {"wait", "a-1"},  {"generate", "a-1"},
+      {"submit", "-f", "-"}, {"version"},       {"trace", "a-1"}};
   for (const auto& line : lines) {
     SCOPED_TRACE(line.front());
     const absl::Time start = absl::Now();
@@ -348,7 +355,7 @@ TEST_F(ParamctlTest, CancelDeleteAndMissingJobs) {
   EXPECT_THAT(Run({"cancel", "a-1", "--save"}).out, HasSubstr("job a-1 CANCELLED"));
   EXPECT_TRUE(cluster_.last_cancel().save());
   EXPECT_EQ(Run({"delete", "a-1"}).code, kExitOk);
-  for (const char* verb : {"get", "describe", "watch", "events", "cancel", "delete", "wait", "generate"}) {
+  for (const char* verb : {"get", "describe", "watch", "events", "cancel", "delete", "wait", "generate", "trace"}) {
     const Outcome outcome = Run({verb, "a-1"});
     EXPECT_EQ(outcome.code, kExitNotFound) << verb;
     EXPECT_THAT(outcome.err, HasSubstr("job a-1 not found"));
@@ -382,6 +389,60 @@ TEST_F(ParamctlTest, GenerateAsksAReadyWorkerAndSkipsDeadOnes) {
   EXPECT_EQ(request.temperature(), 0);
   EXPECT_EQ(request.top_k(), 3);
   EXPECT_EQ(request.seed(), UINT64_MAX);
+}
+
+TEST_F(ParamctlTest, TraceWritesWhatTraceViewersLoad) {
+  cluster_.SetJob(MakeJob("a-1", v1::JOB_STATE_RUNNING));
+  v1::TraceJobResponse trace;
+  for (uint64_t step : {5, 6}) {
+    v1::TraceSpan& span = *trace.add_spans();
+    span.set_node_id("worker-0");
+    span.set_lane("compute");
+    span.set_name("forward");
+    span.set_start_us(static_cast<int64_t>(1000 * step));
+    span.set_duration_us(900);
+    span.set_step(step);
+  }
+  cluster_.SetTrace(trace);
+  const Outcome outcome = Run({"trace", "a-1", "--steps", "2", "--timeout=90s", "--request-timeout=3s"});
+  EXPECT_EQ(outcome.code, kExitOk) << outcome.err;
+  const auto json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json["traceEvents"].back()["ts"], 1000);
+  EXPECT_EQ(json["traceEvents"].back()["args"]["step"], 6);
+  EXPECT_THAT(outcome.err, HasSubstr("2 spans of 1 nodes, steps 5 to 6; look at them at https://ui.perfetto.dev"));
+  EXPECT_THAT(outcome.err, Not(HasSubstr("truncated")));
+  EXPECT_EQ(cluster_.last_trace().job_id(), "a-1");
+  EXPECT_EQ(cluster_.last_trace().steps(), 2u);
+  EXPECT_GT(cluster_.last_trace_timeout(), absl::Seconds(60)) << "its own timeout, not that of requests";
+  EXPECT_EQ(nlohmann::json::parse(Run({"trace", "a-1", "-o", "json"}).out)["spans"][1]["step"], "6");
+
+  trace.set_truncated(true);
+  cluster_.SetTrace(trace);
+  const Outcome truncated = Run({"trace", "a-1"});
+  EXPECT_EQ(truncated.code, kExitOk);
+  EXPECT_EQ(nlohmann::json::parse(truncated.out)["otherData"]["truncated"], true);
+  EXPECT_THAT(truncated.err, HasSubstr("warning: the trace is truncated"));
+}
+
+TEST_F(ParamctlTest, TraceRefusesATerminalAndTellsWhyThereIsNone) {
+  terminal_ = true;
+  const Outcome to_terminal = Run({"trace", "a-1", "--steps", "4"});
+  EXPECT_EQ(to_terminal.code, kExitUsage);
+  EXPECT_EQ(to_terminal.out, "");
+  EXPECT_THAT(to_terminal.err, HasSubstr("paramctl trace a-1 --steps 4 > trace.json"));
+  terminal_ = false;
+  cluster_.SetJob(MakeJob("a-1", v1::JOB_STATE_RUNNING));
+  EXPECT_EQ(Run({"trace", "a-1"}).code, kExitError) << "no spans";
+  const std::vector<std::pair<grpc::StatusCode, int>> cases = {{grpc::StatusCode::FAILED_PRECONDITION, kExitConflict},
+                                                               {grpc::StatusCode::DEADLINE_EXCEEDED, kExitUnavailable},
+                                                               {grpc::StatusCode::UNIMPLEMENTED, kExitError}};
+  for (const auto& [code, exit_code] : cases) {
+    cluster_.FailWith({code, "no step was recorded"});
+    const Outcome outcome = Run({"trace", "a-1"});
+    EXPECT_EQ(outcome.code, exit_code) << code;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err, HasSubstr("no step was recorded"));
+  }
 }
 
 TEST_F(ParamctlTest, NodesAndVersion) {
