@@ -169,6 +169,13 @@ template <typename Header>
 grpc::ByteBuffer Encode(const Header& header, absl::Span<const grpc::Slice> payload) {
   size_t payload_size = 0;
   for (const grpc::Slice& slice : payload) payload_size += slice.size();
+  if (payload_size == 0) {
+    const grpc::Slice all = WriteSlice([&](auto& out) {
+      PutBefore(out, header, 0);
+      PutAfter(out, header);
+    });
+    return grpc::ByteBuffer(&all, 1);
+  }
   absl::InlinedVector<grpc::Slice, 8> slices;
   slices.reserve(payload.size() + 2);
   slices.push_back(WriteSlice([&](auto& out) { PutBefore(out, header, payload_size); }));

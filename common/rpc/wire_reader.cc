@@ -37,7 +37,7 @@ inline bool WireReader::ReadByte(uint8_t& byte) {
 bool WireReader::ReadVarint(uint64_t& value) {
   value = 0;
   for (int i = 0; i < kVarintBytes; ++i) {
-    uint8_t byte;
+    uint8_t byte = 0;
     if (!ReadByte(byte)) return false;
     value |= static_cast<uint64_t>(byte & 0x7F) << (7 * i);
     if (byte < 0x80) return true;
@@ -58,7 +58,7 @@ bool WireReader::ReadTag(WireTag& tag) {
 bool WireReader::ReadFixed32(uint32_t& value) {
   value = 0;
   for (int i = 0; i < 4; ++i) {
-    uint8_t byte;
+    uint8_t byte = 0;
     if (!ReadByte(byte)) return false;
     value |= static_cast<uint32_t>(byte) << (8 * i);
   }
