@@ -9,9 +9,9 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/rpc/credentials.h"
+#include "common/rpc/local_socket.h"
 
 namespace paramd {
 
@@ -23,10 +23,14 @@ struct ServerOptions {
   std::string node_id;  // Unique in the cluster; default: <host name>-server-<port>.
   std::string log_level = "info";
   std::string port_file;                              // Gets {"port":N,"metrics_port":M} once both listen. Empty: none.
-  std::string memory_limit = "80%";                   // For jobs; see ParseMemoryLimit.
+  std::string memory_limit = "80%";                   // For jobs; see ParseBytesFlag.
   int threads = 0;                                    // Owner threads, 1..1024; 0: one per hardware thread.
   std::string output_dir = "/var/lib/paramd/output";  // Of saved weights, unless a job names its own.
   std::string request_timeout = "60s";                // How long a pull may wait, and calls between servers take; > 0.
+  LocalSocketOptions local_socket = {.place = "auto"};  // For workers on this host.
+  bool shared_memory = true;                            // Whether such workers may pass payloads in memory of theirs.
+  std::string host_id;                                  // As registered; default: HostId(). For tests.
+  TlsOptions tls;
 
   // kInvalidArgument, INVALID_FLAG, with the flag's name. Makes output_dir and tries to write to it.
   absl::Status Validate() const;
@@ -34,10 +38,6 @@ struct ServerOptions {
   int64_t MemoryLimitBytes() const;
   absl::Duration RequestTimeout() const;
 };
-
-// Bytes: a number with the suffix B, KiB, MiB, GiB, TiB, KB, MB, GB, TB or none, or a percentage of `total_bytes`.
-// kInvalidArgument (INVALID_FLAG) unless that is at least 1 byte.
-absl::StatusOr<int64_t> ParseMemoryLimit(absl::string_view text, int64_t total_bytes);
 
 // The machine's memory.
 int64_t PhysicalMemoryBytes();

@@ -39,6 +39,9 @@ TEST(OptionsTest, NamesTheBadFlag) {
   refused([](O& o) { o.memory_limit = "lots"; }, "--memory-limit");
   refused([](O& o) { o.request_timeout = "0s"; }, "--request-timeout");
   refused([](O& o) { o.request_timeout = "60"; }, "--request-timeout");
+  refused([](O& o) { o.local_socket.place = "relative/s"; }, "--local-socket");
+  refused([](O& o) { o.local_socket.place = "/" + std::string(200, 'x'); }, "--local-socket");
+  refused([](O& o) { o.tls.ca = "/no/such/file"; }, "--tls-cert: missing");
 }
 
 TEST(OptionsTest, OutputDirectoryMustBeOne) {
@@ -48,18 +51,6 @@ TEST(OptionsTest, OutputDirectoryMustBeOne) {
   EXPECT_THAT(options.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_FLAG"));
   options.output_dir = testing::TempDir() + "/a-file/below";
   EXPECT_THAT(options.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_FLAG"));
-}
-
-TEST(OptionsTest, MemoryLimits) {
-  const std::pair<const char*, int64_t> good[] = {
-      {"1", 1}, {"10B", 10}, {"2KiB", 2048}, {"1.5MiB", 1572864}, {"1GB", 1000000000}, {"50%", 500}};
-  for (const auto& [text, bytes] : good) {
-    ASSERT_OK_AND_ASSIGN(const int64_t parsed, ParseMemoryLimit(text, 1000));
-    EXPECT_EQ(parsed, bytes) << text;
-  }
-  for (const char* text : {"", "0", "-1", "GiB", "1 GiB", "1gib", "1e300TB", "9999999TiB", "0%", "1.2.3"}) {
-    EXPECT_THAT(ParseMemoryLimit(text, 1000), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_FLAG")) << text;
-  }
 }
 
 }  // namespace

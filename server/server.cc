@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/host.h"
 #include "common/base/ids.h"
 #include "common/base/status_macros.h"
 #include "common/config/version.h"
@@ -28,8 +29,10 @@ int ThreadCount(int option) {
 
 }  // namespace
 
-ParameterServer::ParameterServer(ServerOptions options, std::function<void()> on_fatal)
+ParameterServer::ParameterServer(ServerOptions options, std::shared_ptr<const Credentials> credentials,
+                                 std::function<void()> on_fatal)
     : options_(std::move(options)),
+      credentials_(std::move(credentials)),
       on_fatal_(std::move(on_fatal)),
       incarnation_(NewIncarnation(clock_)),
       thread_count_(ThreadCount(options_.threads)),
@@ -62,7 +65,9 @@ ServerJobEnvironment ParameterServer::JobEnvironment() {
 absl::StatusOr<std::unique_ptr<ParameterServer>> ParameterServer::Start(ServerOptions options,
                                                                         std::function<void()> on_fatal) {
   RETURN_IF_ERROR(options.Validate());
-  std::unique_ptr<ParameterServer> server(new ParameterServer(std::move(options), std::move(on_fatal)));
+  ASSIGN_OR_RETURN(std::shared_ptr<const Credentials> credentials, Credentials::LoadForServer(options.tls));
+  std::unique_ptr<ParameterServer> server(
+      new ParameterServer(std::move(options), std::move(credentials), std::move(on_fatal)));
   RETURN_IF_ERROR(server->Listen());
   server->Register();
   return server;
@@ -70,8 +75,12 @@ absl::StatusOr<std::unique_ptr<ParameterServer>> ParameterServer::Start(ServerOp
 
 absl::Status ParameterServer::Listen() {
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start({.listen_address = options_.metrics_listen}, registry_));
-  runner_ = std::make_unique<ServerRunner>(ServerRunnerOptions{
-      .listen_address = options_.listen, .max_message_bytes = kMaxMessageBytes, .bulk = true, .registry = registry_});
+  runner_ = std::make_unique<ServerRunner>(ServerRunnerOptions{.listen_address = options_.listen,
+                                                               .local_socket = options_.local_socket,
+                                                               .credentials = credentials_,
+                                                               .max_message_bytes = kMaxMessageBytes,
+                                                               .kind = ChannelKind::kBulk,
+                                                               .registry = registry_});
   runner_->AddService(&service_, "paramd.v1.ParameterService");
   RETURN_IF_ERROR(runner_->Start());
   if (options_.port_file.empty()) return absl::OkStatus();
@@ -83,6 +92,7 @@ void ParameterServer::Register() {
   node_id_ = options_.node_id.empty() ? absl::StrCat(HostName(), "-server-", port()) : options_.node_id;
   CoordinatorSessionOptions session;
   session.coordinator_address = options_.coordinator;
+  session.credentials = credentials_;
   v1::Register& registration = session.registration;
   registration.set_node_id(node_id_);
   registration.set_role(v1::NODE_ROLE_SERVER);
@@ -92,14 +102,19 @@ void ParameterServer::Register() {
   registration.set_memory_limit_bytes(static_cast<uint64_t>(options_.MemoryLimitBytes()));
   registration.set_version(kVersion);
   registration.set_protocol(kProtocol);
+  registration.set_host_id(options_.host_id.empty() ? HostId() : options_.host_id);
+  registration.set_local_address(runner_->local_address());
   CoordinatorSessionHandler& handler = *this;  // The base is private to others.
   session_ = std::make_unique<CoordinatorSession>(std::move(session), handler);
   metrics_server_->AddReadinessCheck("coordinator", [this] {
     return session_->welcomed() ? absl::OkStatus()
                                 : absl::UnavailableError(absl::StrCat("no lease from ", options_.coordinator));
   });
-  spdlog::info("server {} listens on port {}, metrics on port {}, coordinator {}, memory limit {} bytes, {} threads",
-               node_id_, port(), metrics_port(), options_.coordinator, options_.MemoryLimitBytes(), thread_count_);
+  spdlog::info(
+      "server {} listens on port {}{} and at {}, metrics on port {}, coordinator {}, memory limit {} bytes, {} threads",
+      node_id_, port(), credentials_ == nullptr ? "" : " (TLS)",
+      runner_->local_address().empty() ? "no local socket" : runner_->local_address(), metrics_port(),
+      options_.coordinator, options_.MemoryLimitBytes(), thread_count_);
   session_->Start();
 }
 
@@ -158,8 +173,8 @@ void ParameterServer::Save(const v1::SaveWeights& command) {
     if (!saved.ok() && job != nullptr) {
       const absl::Status fenced = job->shard().CheckGeneration(generation);
       if (fenced.ok()) {
-        saved =
-            SaveWeights(job->plan(), options_.output_dir, RemoteChunkFetcher(job->plan(), options_.RequestTimeout()));
+        saved = SaveWeights(job->plan(), options_.output_dir,
+                            RemoteChunkFetcher(job->plan(), options_.RequestTimeout(), credentials_));
       } else {
         saved = fenced;
       }

@@ -26,6 +26,7 @@
 #include "common/metrics/metrics_server.h"
 #include "common/rpc/channel_cache.h"
 #include "common/rpc/coordinator_session.h"
+#include "common/rpc/credentials.h"
 #include "common/rpc/server_runner.h"
 #include "prometheus/registry.h"
 #include "server/background_thread.h"
@@ -60,7 +61,8 @@ class ParameterServer final : private CoordinatorSessionHandler {
   Jobs& jobs() { return *jobs_; }
 
  private:
-  ParameterServer(ServerOptions options, std::function<void()> on_fatal);
+  ParameterServer(ServerOptions options, std::shared_ptr<const Credentials> credentials,
+                  std::function<void()> on_fatal);
   ServerJobEnvironment JobEnvironment();
   absl::Status Listen();
   void Register();
@@ -79,6 +81,7 @@ class ParameterServer final : private CoordinatorSessionHandler {
 
   // Constant after Start.
   const ServerOptions options_;
+  const std::shared_ptr<const Credentials> credentials_;
   const std::function<void()> on_fatal_;
   const RealClock clock_;
   const uint64_t incarnation_;
@@ -89,7 +92,7 @@ class ParameterServer final : private CoordinatorSessionHandler {
   const std::shared_ptr<prometheus::Registry> registry_;
   ServerMetrics metrics_;
   std::unique_ptr<MetricsServer> metrics_server_;
-  ChannelCache channels_{{.kind = ChannelKind::kControl}};  // Outlives the jobs' calls.
+  ChannelCache channels_{{.kind = ChannelKind::kControl, .credentials = credentials_}};  // Outlives the jobs' calls.
   ParameterService service_;
   std::unique_ptr<OwnerThreads> threads_;
   std::unique_ptr<Jobs> jobs_;

@@ -1,57 +1,54 @@
 // paramd-worker: computes gradients for the jobs that a coordinator gives it. See --help and worker.h.
-#include <cstdio>
+#include <memory>
 
-#include "CLI/CLI.hpp"
-#include "common/base/logging.h"
-#include "common/config/version.h"
+#include "common/base/status_macros.h"
+#include "common/config/daemon_main.h"
 #include "common/rpc/termination.h"
 #include "worker/options.h"
 #include "worker/worker.h"
 
 namespace {
 
-constexpr int kRuntimeError = 1;
-constexpr int kBadFlags = 2;
-
-void AddFlags(CLI::App& app, paramd::WorkerOptions& options) {
-  app.option_defaults()->always_capture_default();
-  app.add_option("--listen", options.listen, "host:port for gRPC; port 0 takes a free one");
-  app.add_option("--advertise", options.advertise, "host:port that peers reach this worker at");
-  app.add_option("--metrics-listen", options.metrics_listen, "host:port for /metrics, /healthz and /readyz");
-  app.add_option("--coordinator", options.coordinator, "host:port of the coordinator");
-  app.add_option("--node-id", options.node_id, "name in the cluster (default: <host>-worker-<port>)");
-  app.add_option("--log-level", options.log_level, "trace, debug, info, warning or error");
-  app.add_option("--port-file", options.port_file, "write the ports taken to this file, as JSON");
-  app.add_option("--threads", options.threads, "compute threads per job");
-  app.add_option("--job-capacity", options.job_capacity, "jobs at a time");
-  app.set_version_flag("--version", std::string("paramd-worker ") + paramd::kVersion);
+void AddDataPlaneFlags(CLI::App& app, paramd::DataPlaneOptions& options) {
+  using paramd::ChecksumPolicy;
+  using paramd::TransportPolicy;
+  paramd::AddChoiceFlag<TransportPolicy>(
+      app, "--transport", options.transport,
+      {{"auto", TransportPolicy::kAuto}, {"tcp", TransportPolicy::kTcp}, {"unix", TransportPolicy::kUnix}},
+      "how to reach servers");
+  paramd::AddSwitchFlag(app, "--shared-memory", options.shared_memory,
+                        "payloads to servers on this host through memory");
+  paramd::AddChoiceFlag<ChecksumPolicy>(app, "--checksum", options.checksum,
+                                        {{"auto", ChecksumPolicy::kAuto}, {"always", ChecksumPolicy::kAlways}},
+                                        "of payloads");
+  app.add_option("--streams-per-server", options.streams_per_server, "connections to each server, per job");
+  paramd::AddBytesFlag(app, "--max-bytes-in-flight", options.max_bytes_in_flight,
+                       "of pushes to a server that it has not acknowledged; 0: no bound");
 }
 
-int Fail(const absl::Status& status, int code) {
-  std::fprintf(stderr, "paramd-worker: %s\n", std::string(status.message()).c_str());
-  return code;
+void AddFlags(CLI::App& app, paramd::WorkerOptions& options) {
+  paramd::AddDaemonFlags(app, options);
+  app.add_option("--coordinator", options.coordinator, "host:port of the coordinator");
+  app.add_option("--threads", options.threads, "compute threads per job");
+  app.add_option("--job-capacity", options.job_capacity, "jobs at a time");
+  AddDataPlaneFlags(app, options.data_plane);
+}
+
+absl::Status Run(const paramd::WorkerOptions& options) {
+  ASSIGN_OR_RETURN(const auto worker, paramd::Worker::Start(options, paramd::RequestTermination));
+  worker->Stop(paramd::WaitForStopReason());
+  return worker->fatal();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  paramd::BlockTerminationSignals();
   paramd::WorkerOptions options;
-  CLI::App app("Computes gradients for paramd's training jobs.", "paramd-worker");
-  try {
-    AddFlags(app, options);
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kBadFlags;
-  }
-  if (absl::Status status = options.Validate(); !status.ok()) return Fail(status, kBadFlags);
-  if (absl::Status status = paramd::InitLogging("paramd-worker", options.log_level); !status.ok()) {
-    return Fail(status, kBadFlags);
-  }
-  auto worker = paramd::Worker::Start(options, paramd::RequestTermination);
-  if (!worker.ok()) return Fail(worker.status(), kRuntimeError);
-  const int signal = paramd::WaitForTermination();
-  (*worker)->Stop(signal == 0 ? "refused by the coordinator" : strsignal(signal));
-  const absl::Status fatal = (*worker)->fatal();
-  return fatal.ok() ? 0 : Fail(fatal, kRuntimeError);
+  return paramd::RunDaemon({.name = "paramd-worker",
+                            .description = "Computes gradients for paramd's training jobs.",
+                            .add_flags = [&options](CLI::App& app) { AddFlags(app, options); },
+                            .validate = [&options] { return options.Validate(); },
+                            .log_level = options.log_level,
+                            .run = [&options] { return Run(options); }},
+                           argc, argv);
 }

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/rpc/credentials.h"
+#include "worker/parameter_client/data_plane_options.h"
 
 namespace paramd {
 
@@ -21,6 +23,8 @@ struct WorkerOptions {
   std::string port_file;  // Gets {"port":N,"metrics_port":M} once both listen. Empty: none.
   int threads = 1;        // Compute threads per job, 1..1024.
   int job_capacity = 1;   // Jobs at a time, 1..64.
+  DataPlaneOptions data_plane;
+  TlsOptions tls;
 
   // kInvalidArgument, INVALID_FLAG, with the flag's name.
   absl::Status Validate() const;

@@ -6,6 +6,7 @@
 #include "common/base/clock.h"
 #include "common/base/error.h"
 #include "common/base/file.h"
+#include "common/base/host.h"
 #include "common/base/ids.h"
 #include "common/base/status_macros.h"
 #include "common/config/version.h"
@@ -32,8 +33,9 @@ ModelCompiler CpuCompiler(int threads) {
 
 }  // namespace
 
-Worker::Worker(WorkerOptions options, std::function<void()> on_fatal)
+Worker::Worker(WorkerOptions options, std::shared_ptr<const Credentials> credentials, std::function<void()> on_fatal)
     : options_(std::move(options)),
+      credentials_(std::move(credentials)),
       on_fatal_(std::move(on_fatal)),
       incarnation_(NewIncarnation(RealClock())),
       compile_(CpuCompiler(options_.threads)),
@@ -43,7 +45,8 @@ Worker::Worker(WorkerOptions options, std::function<void()> on_fatal)
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, std::function<void()> on_fatal) {
   RETURN_IF_ERROR(options.Validate());
-  std::unique_ptr<Worker> worker(new Worker(std::move(options), std::move(on_fatal)));
+  ASSIGN_OR_RETURN(std::shared_ptr<const Credentials> credentials, Credentials::LoadForServer(options.tls));
+  std::unique_ptr<Worker> worker(new Worker(std::move(options), std::move(credentials), std::move(on_fatal)));
   RETURN_IF_ERROR(worker->Listen());
   RETURN_IF_ERROR(worker->Register());
   return worker;
@@ -52,8 +55,8 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, std
 absl::Status Worker::Listen() {
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start({.listen_address = options_.metrics_listen}, registry_));
   metrics_port_ = metrics_server_->port();
-  runner_ =
-      std::make_unique<ServerRunner>(ServerRunnerOptions{.listen_address = options_.listen, .registry = registry_});
+  runner_ = std::make_unique<ServerRunner>(
+      ServerRunnerOptions{.listen_address = options_.listen, .credentials = credentials_, .registry = registry_});
   runner_->AddService(&inference_, "paramd.v1.InferenceService");
   RETURN_IF_ERROR(runner_->Start());
   if (options_.port_file.empty()) return absl::OkStatus();
@@ -66,6 +69,7 @@ absl::Status Worker::Register() {
   node_id_ = options_.node_id.empty() ? absl::StrCat(HostName(), "-worker-", port()) : options_.node_id;
   CoordinatorSessionOptions session;
   session.coordinator_address = options_.coordinator;
+  session.credentials = credentials_;
   v1::Register& registration = session.registration;
   registration.set_node_id(node_id_);
   registration.set_role(v1::NODE_ROLE_WORKER);
@@ -76,11 +80,14 @@ absl::Status Worker::Register() {
   registration.set_version(kVersion);
   registration.set_device(device->description());
   registration.set_protocol(kProtocol);
+  registration.set_host_id(HostId());
   session_ = std::make_unique<CoordinatorSession>(std::move(session), static_cast<CoordinatorSessionHandler&>(*this));
   jobs_ = std::make_unique<WorkerJobs>(
       WorkerJobEnvironment{.incarnation = incarnation_,
                            .compile = compile_,
                            .metrics = metrics_,
+                           .data_plane = options_.data_plane,
+                           .credentials = credentials_,
                            .report = [this](v1::JobReport report) { session_->Report(std::move(report)); }},
       options_.job_capacity);
   metrics_server_->AddReadinessCheck("coordinator", [this] {

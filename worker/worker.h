@@ -23,6 +23,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/metrics/metrics_server.h"
 #include "common/rpc/coordinator_session.h"
+#include "common/rpc/credentials.h"
 #include "common/rpc/server_runner.h"
 #include "prometheus/registry.h"
 #include "worker/infer/inference_service.h"
@@ -51,7 +52,7 @@ class Worker final : private CoordinatorSessionHandler {
   absl::Status fatal() const;
 
  private:
-  Worker(WorkerOptions options, std::function<void()> on_fatal);
+  Worker(WorkerOptions options, std::shared_ptr<const Credentials> credentials, std::function<void()> on_fatal);
   absl::Status Listen();
   absl::Status Register();
 
@@ -63,6 +64,7 @@ class Worker final : private CoordinatorSessionHandler {
 
   // Constant after Start.
   const WorkerOptions options_;
+  const std::shared_ptr<const Credentials> credentials_;
   const std::function<void()> on_fatal_;
   const uint64_t incarnation_;
   const ModelCompiler compile_;

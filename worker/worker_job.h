@@ -38,6 +38,8 @@ struct WorkerJobEnvironment {
   uint64_t incarnation = 0;
   ModelCompiler compile;
   WorkerMetrics& metrics;
+  DataPlaneOptions data_plane;
+  std::shared_ptr<const Credentials> credentials;  // TLS to servers. Null: plain text.
   std::function<void(v1::JobReport)> report;
   absl::Duration connect_timeout = absl::Seconds(30);
 };

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/random/random.h"
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
-#include "common/rpc/channel_arguments.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 
@@ -29,8 +29,13 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address, const C
   const int limit = static_cast<int>(std::min<int64_t>(options.max_message_bytes, std::numeric_limits<int>::max()));
   arguments.SetMaxReceiveMessageSize(limit);
   arguments.SetMaxSendMessageSize(limit);
-  for (const IntArgument& a : ClientArguments(options.kind == ChannelKind::kBulk)) arguments.SetInt(a.name, a.value);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  for (const IntArgument& a : ClientArguments(options.kind, options.bulk)) arguments.SetInt(a.name, a.value);
+  if (options.credentials == nullptr || absl::StartsWith(address, "unix:")) {
+    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  }
+  const std::string& name = options.credentials->server_name();
+  if (!name.empty()) arguments.SetSslTargetNameOverride(name);
+  return grpc::CreateCustomChannel(address, options.credentials->channel(), arguments);
 }
 
 Backoff::Backoff(RetryOptions options, uint64_t seed) : options_(std::move(options)), seed_(seed) {}

@@ -9,14 +9,11 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/rpc/channel_arguments.h"
+#include "common/rpc/credentials.h"
 #include "grpcpp/channel.h"
 
 namespace paramd {
-
-enum class ChannelKind {
-  kControl,  // Small messages; keepalive on.
-  kBulk,     // Tensors: own connection (never shared), large frames, no compression.
-};
 
 // Room for headers around a chunk in one message.
 inline constexpr int64_t kMessageOverheadBytes = 64 * 1024;
@@ -24,9 +21,11 @@ inline constexpr int64_t kMessageOverheadBytes = 64 * 1024;
 struct ChannelOptions {
   ChannelKind kind = ChannelKind::kControl;
   int64_t max_message_bytes = 4 * 1024 * 1024;
+  std::shared_ptr<const Credentials> credentials;  // TLS. Null: plain text.
+  BulkTransportOptions bulk;                       // Of kBulk.
 };
 
-// `address` is host:port or unix:PATH. Never blocks; failures show up in the calls.
+// `address` is host:port or unix:PATH, which is always plain text. Never blocks; failures show up in the calls.
 std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address, const ChannelOptions& options);
 
 struct RetryOptions {

@@ -108,7 +108,7 @@ class CoordinatorSession::Loop {
 };
 
 void CoordinatorSession::Loop::Start() {
-  channel_ = CreateChannel(options_.coordinator_address, {});
+  channel_ = CreateChannel(options_.coordinator_address, {.credentials = options_.credentials});
   stub_ = v1::ClusterService::NewStub(channel_);
   thread_ = std::thread([this] { Run(); });
 }

@@ -14,13 +14,13 @@
 #include "common/base/error.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/address.h"
-#include "common/rpc/channel_arguments.h"
 #include "common/rpc/server_metrics_interceptor.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/impl/server_builder_plugin.h"
 #include "grpcpp/security/server_credentials.h"
+#include "spdlog/spdlog.h"
 
 namespace paramd {
 namespace {
@@ -96,27 +96,56 @@ void ServerRunner::AddService(grpc::Service* service, const std::string& name) {
   services_.emplace_back(service, name);
 }
 
-absl::Status ServerRunner::Start() {
+absl::Status ServerRunner::PrepareLocalSocket() {
+  if (options_.local_socket.place == "off") return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<LocalSocket>> socket = LocalSocket::Prepare(options_.local_socket);
+  if (socket.ok()) {
+    local_socket_ = *std::move(socket);
+  } else if (options_.local_socket.place == "auto") {
+    spdlog::warn("no unix socket for clients on this host: {}", std::string(socket.status().message()));
+  } else {
+    return socket.status();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ServerRunner::Listen(grpc::ServerBuilder& builder) {
   ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(options_.listen_address));
+  RETURN_IF_ERROR(PrepareLocalSocket());
+  builder.AddListeningPort(
+      options_.listen_address,
+      options_.credentials == nullptr ? grpc::InsecureServerCredentials() : options_.credentials->server(), &port_);
+  int local = 0;
+  if (local_socket_ != nullptr) {
+    builder.AddListeningPort(local_socket_->binding_address(), grpc::InsecureServerCredentials(), &local);
+  }
+  server_ = builder.BuildAndStart();
+  if (server_ != nullptr && port_ != 0) {
+    return local_socket_ == nullptr ? absl::OkStatus() : local_socket_->Publish(port_);
+  }
+  const bool tcp_failed = port_ == 0 || local_socket_ == nullptr || local != 0;
+  server_ = nullptr;
+  if (tcp_failed) return ListenError(address);
+  return MakeError(absl::StatusCode::kUnavailable, "LOCAL_SOCKET_FAILED",
+                   absl::StrCat("cannot listen on a unix socket, --local-socket ", options_.local_socket.place));
+}
+
+absl::Status ServerRunner::Start() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(options_.listen_address, grpc::InsecureServerCredentials(), &port_);
   for (const auto& [service, name] : services_) builder.RegisterService(service);
   const int limit = static_cast<int>(std::min<int64_t>(options_.max_message_bytes, std::numeric_limits<int>::max()));
   builder.SetMaxReceiveMessageSize(limit);
   builder.SetMaxSendMessageSize(limit);
-  for (const IntArgument& a : ServerArguments(options_.bulk)) builder.AddChannelArgument(a.name, a.value);
+  for (const IntArgument& a : ServerArguments(options_.kind, options_.bulk))
+    builder.AddChannelArgument(a.name, a.value);
   builder.SetOption(std::make_unique<ReflectionOption>(options_.reflection));
   if (options_.registry != nullptr) {
     std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
     interceptors.push_back(std::make_unique<ServerMetricsInterceptorFactory>(options_.registry));
     builder.experimental().SetInterceptorCreators(std::move(interceptors));
   }
-  server_ = builder.BuildAndStart();
-  if (server_ == nullptr || port_ == 0) {
-    server_ = nullptr;
-    return ListenError(address);
-  }
+  RETURN_IF_ERROR(Listen(builder));
   SetServing(false);
   return absl::OkStatus();
 }
@@ -129,6 +158,7 @@ void ServerRunner::SetServing(bool serving) {
 void ServerRunner::Drain(absl::Duration grace) {
   if (server_ == nullptr || drained_) return;
   drained_ = true;
+  local_socket_.reset();
   server_->GetHealthCheckService()->Shutdown();
   server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
   server_->Wait();

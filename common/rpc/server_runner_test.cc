@@ -1,7 +1,11 @@
 #include "common/rpc/server_runner.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <set>
 #include <string>
 #include <thread>
@@ -207,10 +211,43 @@ TEST_F(ServerRunnerTest, RefusesMessagesAboveTheLimit) {
 }
 
 TEST_F(ServerRunnerTest, BulkServerTakesBulkChannels) {
-  Start({.max_message_bytes = 8 << 20, .bulk = true});
+  Start({.max_message_bytes = 8 << 20, .kind = ChannelKind::kBulk});
   channel_ = CreateChannel(Address(), {.kind = ChannelKind::kBulk, .max_message_bytes = 8 << 20});
   stub_ = v1::JobService::NewStub(channel_);
   EXPECT_TRUE(GetJob("large").ok());
+}
+
+TEST_F(ServerRunnerTest, ServesOnAUnixSocketToo) {
+  char directory[] = "/tmp/paramd-test.XXXXXX";  // Short, as the paths of sockets must be.
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  Start({.local_socket = {.place = absl::StrCat(directory, "/s")}, .kind = ChannelKind::kBulk});
+  EXPECT_EQ(runner_->local_address(), absl::StrCat("unix:", directory, "/s"));
+  EXPECT_TRUE(GetJob("large").ok()) << "over TCP";
+  channel_ = CreateChannel(runner_->local_address(), {.kind = ChannelKind::kBulk});
+  stub_ = v1::JobService::NewStub(channel_);
+  EXPECT_TRUE(GetJob("large").ok());
+  ServerRunner second({.listen_address = "127.0.0.1:0", .local_socket = {.place = absl::StrCat(directory, "/s")}});
+  EXPECT_EQ(ErrorReason(second.Start()), "ADDRESS_IN_USE");
+  EXPECT_TRUE(GetJob("large").ok()) << "the second has not taken the socket";
+  runner_->Drain(absl::ZeroDuration());
+  EXPECT_EQ(runner_->local_address(), "");
+  EXPECT_EQ(rmdir(directory), 0) << "empty";
+}
+
+TEST_F(ServerRunnerTest, AUnixSocketThatCannotBeIsAnErrorUnlessItIsAutomatic) {
+  ServerRunner fixed({.listen_address = "127.0.0.1:0", .local_socket = {.place = "/no/such/directory/s"}});
+  EXPECT_EQ(ErrorReason(fixed.Start()), "LOCAL_SOCKET_FAILED");
+  char directory[] = "/tmp/paramd-test.XXXXXX";
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  const std::string below = absl::StrCat(directory, "/paramd");
+  ASSERT_EQ(mkdir(below.c_str(), 0700), 0);
+  const int lock = open(below.c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(flock(lock, LOCK_EX), 0);
+  Start({.local_socket = {.place = "auto", .runtime_dir = directory, .lock_timeout = absl::Milliseconds(20)}});
+  EXPECT_EQ(runner_->local_address(), "");
+  EXPECT_TRUE(GetJob("large").ok());
+  close(lock);
+  std::filesystem::remove_all(directory);
 }
 
 TEST_F(ServerRunnerTest, DrainEndsOpenCallsAfterTheGrace) {

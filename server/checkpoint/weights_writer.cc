@@ -152,13 +152,15 @@ absl::StatusOr<v1::WeightsSaved> SaveWeights(const JobPlan& plan, const std::str
   return saved;
 }
 
-ChunkFetcher RemoteChunkFetcher(const JobPlan& plan, absl::Duration timeout) {
-  return [&plan, timeout](uint32_t server_index, const ChunkSink& sink) -> absl::Status {
-    const auto stub = v1::ParameterService::NewStub(
-        CreateChannel(plan.placement.servers(server_index).address(),
-                      {.kind = ChannelKind::kBulk,
-                       .max_message_bytes =
-                           plan.arena.chunk_elements() * static_cast<int64_t>(sizeof(float)) + kMessageOverheadBytes}));
+ChunkFetcher RemoteChunkFetcher(const JobPlan& plan, absl::Duration timeout,
+                                std::shared_ptr<const Credentials> credentials) {
+  return [&plan, timeout, credentials = std::move(credentials)](uint32_t server_index,
+                                                                const ChunkSink& sink) -> absl::Status {
+    const auto stub = v1::ParameterService::NewStub(CreateChannel(
+        plan.placement.servers(server_index).address(),
+        {.kind = ChannelKind::kBulk,
+         .max_message_bytes = plan.arena.chunk_elements() * static_cast<int64_t>(sizeof(float)) + kMessageOverheadBytes,
+         .credentials = credentials}));
     return RetryUnavailable({.total = timeout}, [&]() -> absl::Status {
       grpc::ClientContext context;
       PrepareCall({.timeout = timeout}, context);

@@ -9,10 +9,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/rpc/credentials.h"
 #include "proto/cluster.pb.h"
 #include "proto/parameter.pb.h"
 #include "server/store/job_plan.h"
@@ -29,8 +32,9 @@ using ChunkFetcher = std::function<absl::Status(uint32_t server_index, const Chu
 absl::StatusOr<v1::WeightsSaved> SaveWeights(const JobPlan& plan, const std::string& default_directory,
                                              const ChunkFetcher& fetch);
 
-// A fetcher over ParameterService.FetchChunks of the servers in the plan's placement.
-ChunkFetcher RemoteChunkFetcher(const JobPlan& plan, absl::Duration timeout);
+// A fetcher over ParameterService.FetchChunks of the servers in the plan's placement; null `credentials`: plain text.
+ChunkFetcher RemoteChunkFetcher(const JobPlan& plan, absl::Duration timeout,
+                                std::shared_ptr<const Credentials> credentials = nullptr);
 
 }  // namespace paramd
 

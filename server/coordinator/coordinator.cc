@@ -211,7 +211,8 @@ ClusterCapacity Coordinator::Capacity() {
     if (r.role() == v1::NODE_ROLE_SERVER) {
       const int64_t limit = static_cast<int64_t>(std::min<uint64_t>(r.memory_limit_bytes(), INT64_MAX / 2));
       const int64_t used = static_cast<int64_t>(memory[node_id]);
-      cluster.servers.push_back({node_id, r.incarnation(), r.address(), limit, std::max<int64_t>(0, limit - used)});
+      cluster.servers.push_back({node_id, r.incarnation(), r.address(), limit, std::max<int64_t>(0, limit - used),
+                                 r.host_id(), r.local_address()});
     } else {
       const uint32_t used = std::min(places[node_id], r.job_capacity());
       cluster.workers.push_back({node_id, r.incarnation(), r.job_capacity(), r.job_capacity() - used});
@@ -307,8 +308,8 @@ void Coordinator::Shutdown() {
     if (!watch.writing) idle.push_back(sink);  // The others end when their write does.
   }
   for (WatchSink* sink : idle) FinishWatch(sink, status);
-  StoreBatch batch;
   FinishAllTraces(status);
+  StoreBatch batch;
   for (const auto& [ordinal, job] : active_) {
     if (job.progress_dirty) batch.put_jobs.push_back(job.record);
   }

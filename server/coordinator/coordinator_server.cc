@@ -58,10 +58,13 @@ absl::Status CoordinatorServer::Start() {
 }
 
 absl::Status CoordinatorServer::StartServers() {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Credentials> credentials, Credentials::LoadForServer(options_.tls));
   job_service_ = std::make_unique<JobService>(*coordinator_);
   cluster_service_ = std::make_unique<ClusterService>(*coordinator_);
-  runner_ = std::make_unique<ServerRunner>(ServerRunnerOptions{
-      .listen_address = options_.listen, .max_message_bytes = kMaxMessageBytes, .registry = registry_});
+  runner_ = std::make_unique<ServerRunner>(ServerRunnerOptions{.listen_address = options_.listen,
+                                                               .credentials = credentials,
+                                                               .max_message_bytes = kMaxMessageBytes,
+                                                               .registry = registry_});
   runner_->AddService(job_service_.get(), v1::JobService::service_full_name());
   runner_->AddService(cluster_service_.get(), v1::ClusterService::service_full_name());
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start({.listen_address = options_.metrics_listen}, registry_));

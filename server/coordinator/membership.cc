@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/error.h"
@@ -33,6 +35,16 @@ absl::Status CheckProtocol(const v1::Register& r) {
                    {{"protocol", absl::StrCat(kClusterProtocol)}});
 }
 
+// Workers connect to it, so it must at least be what it is said to be.
+absl::Status CheckLocalAddress(const v1::Register& r) {
+  const std::string& address = r.local_address();
+  if (address.empty()) return absl::OkStatus();
+  if (r.role() != v1::NODE_ROLE_SERVER) return Invalid("local_address: only servers have one");
+  if (absl::StartsWith(address, "unix:/") && address.find('\0') == std::string::npos) return absl::OkStatus();
+  return Invalid(absl::StrCat("local_address: must be unix:PATH with an absolute path, got \"",
+                              absl::CEscape(address.substr(0, 140)), "\""));
+}
+
 absl::Status CheckRole(const v1::Register& r) {
   if (r.role() == v1::NODE_ROLE_SERVER) {
     return r.memory_limit_bytes() > 0 ? absl::OkStatus()
@@ -51,10 +63,12 @@ absl::Status CheckRegistration(const v1::Register& r) {
   RETURN_IF_ERROR(CheckProtocol(r));
   if (r.incarnation() == 0) return Invalid("incarnation: must be > 0");
   if (r.address().empty()) return Invalid("address: must be host:port, got nothing");
-  for (const std::string* text : {&r.address(), &r.metrics_address(), &r.version(), &r.device()}) {
+  for (const std::string* text :
+       {&r.address(), &r.metrics_address(), &r.version(), &r.device(), &r.host_id(), &r.local_address()}) {
     if (text->size() > kMaxTextBytes)
       return Invalid(absl::StrCat("a text field is longer than ", kMaxTextBytes, " bytes"));
   }
+  RETURN_IF_ERROR(CheckLocalAddress(r));
   return CheckRole(r);
 }
 

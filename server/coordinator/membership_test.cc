@@ -90,6 +90,24 @@ TEST_F(MembershipTest, RefusesBadRegistrations) {
        "INVALID_REGISTRATION"},
       {"server without memory", [](v1::Register& r) { r.set_role(v1::NODE_ROLE_SERVER); },
        absl::StatusCode::kInvalidArgument, "INVALID_REGISTRATION"},
+      {"local address of a worker", [](v1::Register& r) { r.set_local_address("unix:/run/s"); },
+       absl::StatusCode::kInvalidArgument, "INVALID_REGISTRATION"},
+      {"relative local address",
+       [](v1::Register& r) {
+         r.set_role(v1::NODE_ROLE_SERVER);
+         r.set_memory_limit_bytes(1);
+         r.set_local_address("unix:s");
+       },
+       absl::StatusCode::kInvalidArgument, "INVALID_REGISTRATION"},
+      {"local address with a zero",
+       [](v1::Register& r) {
+         r.set_role(v1::NODE_ROLE_SERVER);
+         r.set_memory_limit_bytes(1);
+         r.set_local_address(std::string("unix:/a\0b", 9));
+       },
+       absl::StatusCode::kInvalidArgument, "INVALID_REGISTRATION"},
+      {"long host id", [](v1::Register& r) { r.set_host_id(std::string(2000, 'x')); },
+       absl::StatusCode::kInvalidArgument, "INVALID_REGISTRATION"},
       {"long text", [](v1::Register& r) { r.set_device(std::string(2000, 'x')); }, absl::StatusCode::kInvalidArgument,
        "INVALID_REGISTRATION"},
       {"old protocol", [](v1::Register& r) { r.set_protocol(0); }, absl::StatusCode::kFailedPrecondition,

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/rpc/credentials.h"
 
 namespace paramd {
 
@@ -27,6 +28,7 @@ struct CoordinatorServerOptions {
   absl::Duration stopping_timeout = absl::Seconds(60);
   absl::Duration saving_timeout = absl::Seconds(120);
   absl::Duration releasing_timeout = absl::Seconds(10);
+  TlsOptions tls;
 
   absl::Duration EffectiveHeartbeat() const { return heartbeat > absl::ZeroDuration() ? heartbeat : lease / 5; }
 

@@ -148,6 +148,8 @@ v1::Placement Attempt::Take(const std::vector<size_t>& servers, const std::vecto
     entry.set_incarnation(server.incarnation);
     entry.set_address(server.address);
     entry.set_memory_bytes(bytes[i]);
+    entry.set_host_id(server.host_id);
+    entry.set_local_address(server.local_address);
   }
   const std::vector<SlotRange> ranges = DealSlots(slots_, static_cast<uint32_t>(workers_needed_));
   const std::vector<size_t> workers =

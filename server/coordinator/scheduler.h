@@ -29,6 +29,8 @@ struct ServerCapacity {
   std::string address;
   int64_t limit_bytes = 0;
   int64_t free_bytes = 0;
+  std::string host_id;
+  std::string local_address;
 };
 
 struct WorkerCapacity {

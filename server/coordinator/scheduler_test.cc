@@ -55,6 +55,20 @@ TEST(SchedulerTest, PlacesChunksAndSlots) {
   EXPECT_EQ(slot, 8u);
 }
 
+TEST(SchedulerTest, PlacementsSayHowToReachServersLocally) {
+  const v1::JobSpec spec = Spec(2, 1);
+  ClusterCapacity cluster = Cluster({kPlenty, kPlenty / 2}, {1});
+  cluster.servers[0].host_id = "host-a";
+  cluster.servers[0].local_address = "unix:/run/paramd/s0";
+  const auto decisions = ScheduleJobs({{"a", &spec}}, cluster, {});
+  ASSERT_EQ(decisions[0].kind, Kind::kPlace) << decisions[0].message;
+  const v1::Placement& placement = decisions[0].placement;
+  EXPECT_EQ(placement.servers(0).host_id(), "host-a");
+  EXPECT_EQ(placement.servers(0).local_address(), "unix:/run/paramd/s0");
+  EXPECT_EQ(placement.servers(1).host_id(), "");
+  EXPECT_EQ(placement.servers(1).local_address(), "");
+}
+
 TEST(SchedulerTest, SaysWhatAJobWaitsFor) {
   struct Row {
     const char* what;

@@ -23,6 +23,7 @@ _LIBRARIES = {
     "isal": ("libisal", "", "isa-l/crc.h", "libisal-dev"),
     "nlohmann_json": ("", "", "nlohmann/json.hpp", "nlohmann-json3-dev"),
     "openssl_crypto": ("libcrypto", "", "openssl/sha.h", "libssl-dev"),
+    "openssl_ssl": ("libssl libcrypto", "", "openssl/ssl.h", "libssl-dev"),
     "prometheus": ("", "-lprometheus-cpp-core -lcivetweb-cpp -lcivetweb", "prometheus/registry.h", "prometheus-cpp-dev libcivetweb-dev"),
     "protobuf": ("protobuf", "", "google/protobuf/message.h", "libprotobuf-dev"),
     "zlib": ("zlib", "", "zlib.h", "zlib1g-dev"),
