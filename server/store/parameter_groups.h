@@ -1,8 +1,7 @@
 // Which weight decay and learning rate each parameter of a job has: OptimizerSpec.groups resolved over the names.
 //
-// The first group with a pattern that matches the name counts; '*' stands for any characters, '?' for one. What the
-// group does not set has its default: the optimizer's weight decay, or none for biases and the parameters of norms;
-// scale 1.
+// Which group is a parameter's: common/model/parameter_match.h. What the group does not set has its default: the
+// optimizer's weight decay, or none for biases and the parameters of norms; scale 1.
 //
 // Pure and thread safe.
 #ifndef PARAMD_SERVER_STORE_PARAMETER_GROUPS_H_
@@ -10,7 +9,6 @@
 
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/model/parameter_layout.h"
 #include "proto/job.pb.h"
@@ -26,9 +24,6 @@ struct ParameterSettings {
 // One entry per parameter, in model order.
 std::vector<ParameterSettings> ResolveParameterGroups(const v1::OptimizerSpec& optimizer,
                                                       absl::Span<const ParameterSpec> parameters);
-
-// Whether `pattern` matches all of `text`. Linear in their product at worst, never exponential.
-bool GlobMatch(absl::string_view pattern, absl::string_view text);
 
 }  // namespace paramd
 

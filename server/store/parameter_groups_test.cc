@@ -8,40 +8,6 @@
 namespace paramd {
 namespace {
 
-TEST(GlobMatchTest, Table) {
-  struct Case {
-    const char* pattern;
-    const char* text;
-    bool matches;
-  };
-  const std::vector<Case> cases = {
-      {"", "", true},
-      {"", "a", false},
-      {"*", "", true},
-      {"*", "anything", true},
-      {"a", "a", true},
-      {"a", "ab", false},
-      {"h.*", "h.0.ln", true},
-      {"h.*", "wte", false},
-      {"*.bias", "h.bias", true},
-      {"*.bias", "h.bias.x", false},
-      {"h.*.ln_?.*", "h.11.ln_2.weight", true},
-      {"h.?.*", "h.11.x", false},
-      {"*a*b*", "xxaxxbxx", true},
-      {"*a*b*", "xxbxxaxx", false},
-      {"a**b", "ab", true},
-      {"?", "", false},
-      {"*ab", "aab", true},
-  };
-  for (const Case& c : cases) EXPECT_EQ(GlobMatch(c.pattern, c.text), c.matches) << c.pattern << " on " << c.text;
-}
-
-TEST(GlobMatchTest, ManyStarsDoNotExplode) {
-  std::string pattern;
-  for (int i = 0; i < 100; ++i) pattern += "*a";
-  EXPECT_FALSE(GlobMatch(pattern + "b", std::string(5000, 'a')));
-}
-
 std::vector<ParameterSpec> Layout() {
   return {{.name = "wte.weight", .shape = {4}, .role = ParameterRole::kWeight},
           {.name = "h.0.ln.weight", .shape = {4}, .role = ParameterRole::kNorm},
