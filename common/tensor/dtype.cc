@@ -1,6 +1,5 @@
 #include "common/tensor/dtype.h"
 
-#include <cassert>
 #include <cstddef>
 
 namespace paramd {
@@ -21,12 +20,6 @@ constexpr Entry kEntries[] = {
 };
 
 const Entry& EntryOf(DType dtype) { return kEntries[static_cast<size_t>(dtype)]; }
-
-template <typename From, typename To, typename Convert>
-void ConvertAll(absl::Span<const From> from, absl::Span<To> to, Convert convert) {
-  assert(from.size() == to.size());
-  for (size_t i = 0; i < from.size(); ++i) to[i] = convert(from[i]);
-}
 
 }  // namespace
 
@@ -67,22 +60,6 @@ uint16_t FloatToFloat16(float value) {
   }
   const uint32_t rounded = magnitude - (112u << 23) + 0xfff + (magnitude >> 13 & 1);
   return sign | static_cast<uint16_t>(rounded >> 13);
-}
-
-void BFloat16ToFloat(absl::Span<const uint16_t> from, absl::Span<float> to) {
-  ConvertAll(from, to, [](uint16_t bits) { return BFloat16ToFloat(bits); });
-}
-
-void FloatToBFloat16(absl::Span<const float> from, absl::Span<uint16_t> to) {
-  ConvertAll(from, to, [](float value) { return FloatToBFloat16(value); });
-}
-
-void Float16ToFloat(absl::Span<const uint16_t> from, absl::Span<float> to) {
-  ConvertAll(from, to, [](uint16_t bits) { return Float16ToFloat(bits); });
-}
-
-void FloatToFloat16(absl::Span<const float> from, absl::Span<uint16_t> to) {
-  ConvertAll(from, to, [](float value) { return FloatToFloat16(value); });
 }
 
 }  // namespace paramd

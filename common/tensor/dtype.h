@@ -4,7 +4,7 @@
 //   uint16_t bits = FloatToBFloat16(x);
 //
 // Conversions to 16 bits round to nearest, ties to even; overflow gives infinity; a NaN stays a NaN of its sign and is
-// quiet. Conversions to float are exact. Pure and thread safe.
+// quiet. Conversions to float are exact. Many at a time: common/tensor/codec_half.h. Pure and thread safe.
 #ifndef PARAMD_COMMON_TENSOR_DTYPE_H_
 #define PARAMD_COMMON_TENSOR_DTYPE_H_
 
@@ -13,7 +13,6 @@
 #include <optional>
 
 #include "absl/strings/string_view.h"
-#include "absl/types/span.h"
 
 namespace paramd {
 
@@ -40,12 +39,6 @@ inline uint16_t FloatToBFloat16(float value) {
 // IEEE binary16.
 float Float16ToFloat(uint16_t bits);
 uint16_t FloatToFloat16(float value);
-
-// The same for many; sizes must be equal.
-void BFloat16ToFloat(absl::Span<const uint16_t> from, absl::Span<float> to);
-void FloatToBFloat16(absl::Span<const float> from, absl::Span<uint16_t> to);
-void Float16ToFloat(absl::Span<const uint16_t> from, absl::Span<float> to);
-void FloatToFloat16(absl::Span<const float> from, absl::Span<uint16_t> to);
 
 }  // namespace paramd
 

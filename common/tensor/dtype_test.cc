@@ -133,24 +133,5 @@ TEST(Float16Test, NansStayNans) {
   }
 }
 
-TEST(Float16Test, BulkIsTheSame) {
-  for (const size_t size : {0, 1, 31, 1023, 1000007}) {
-    std::vector<float> values(size), wide(size), wide_b(size);
-    Philox random(TestSeed(), RandomStream::kTest);
-    for (float& value : values) value = random.Normal() * 100;
-    std::vector<uint16_t> half(size), brain(size);
-    FloatToFloat16(values, absl::MakeSpan(half));
-    FloatToBFloat16(values, absl::MakeSpan(brain));
-    Float16ToFloat(half, absl::MakeSpan(wide));
-    BFloat16ToFloat(brain, absl::MakeSpan(wide_b));
-    for (size_t i = 0; i < size; ++i) {
-      ASSERT_EQ(half[i], FloatToFloat16(values[i]));
-      ASSERT_EQ(brain[i], FloatToBFloat16(values[i]));
-      ASSERT_EQ(wide[i], Float16ToFloat(half[i]));
-      ASSERT_EQ(wide_b[i], BFloat16ToFloat(brain[i]));
-    }
-  }
-}
-
 }  // namespace
 }  // namespace paramd

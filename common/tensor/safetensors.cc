@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
 #include "common/base/status_macros.h"
+#include "common/tensor/codec_half.h"
 
 namespace paramd {
 namespace {
@@ -90,13 +91,13 @@ absl::Status SafetensorsReader::ReadFloats(const SafetensorsTensor& tensor, absl
   if (tensor.dtype == DType::kF32) {
     return ReadBytes(tensor, 0, absl::MakeSpan(reinterpret_cast<char*>(out.data()), out.size() * sizeof(float)));
   }
-  std::vector<uint16_t> piece(std::min<size_t>(out.size(), size_t{1} << 16));
-  for (size_t at = 0; at < out.size(); at += piece.size()) {
-    piece.resize(std::min(piece.size(), out.size() - at));
-    RETURN_IF_ERROR(ReadBytes(tensor, static_cast<int64_t>(2 * at),
-                              absl::MakeSpan(reinterpret_cast<char*>(piece.data()), 2 * piece.size())));
-    const absl::Span<float> to = out.subspan(at, piece.size());
-    tensor.dtype == DType::kF16 ? Float16ToFloat(piece, to) : BFloat16ToFloat(piece, to);
+  constexpr size_t kPieceElements = size_t{1} << 16;
+  std::vector<char> piece(2 * std::min(out.size(), kPieceElements));
+  for (size_t at = 0; at < out.size(); at += kPieceElements) {
+    const absl::Span<float> to = out.subspan(at, kPieceElements);
+    RETURN_IF_ERROR(
+        ReadBytes(tensor, static_cast<int64_t>(2 * at), absl::MakeSpan(piece.data(), 2 * to.size())));
+    tensor.dtype == DType::kF16 ? DecodeFp16(piece.data(), to) : DecodeBf16(piece.data(), to);
   }
   return absl::OkStatus();
 }
