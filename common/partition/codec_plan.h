@@ -37,7 +37,8 @@ class CodecPlan {
   // Of no chunks.
   CodecPlan() = default;
 
-  // `spec` is filled and valid. kInvalidArgument (UNSUPPORTED_CODEC) for a codec that cannot be pushed with.
+  // `spec` is valid; codecs that it leaves unset are FP32. kInvalidArgument (UNSUPPORTED_CODEC) for a codec that cannot
+  // be pushed with.
   static absl::StatusOr<CodecPlan> Create(const v1::JobSpec& spec, const ArenaPlan& plan);
 
   int chunk_count() const { return static_cast<int>(runs_.size()); }
@@ -70,8 +71,8 @@ absl::Status EncodeChunk(const CodecPlan& plan, int chunk, absl::Span<const floa
 
 // Decodes a push. `codec_on_wire` and `payload` may come from anywhere; `out` must have the chunk's size and is
 // unspecified after an error. FP32 is accepted for every chunk. kInvalidArgument: another codec than the plan's
-// (UNSUPPORTED_CODEC), a payload that is not the chunk's size (PARAM_SHAPE_MISMATCH) or contradicts itself
-// (MALFORMED_PAYLOAD).
+// (UNSUPPORTED_CODEC), FP32 that is not the chunk's size (PARAM_SHAPE_MISMATCH), bytes that end too early, too late or
+// contradict themselves (MALFORMED_PAYLOAD).
 absl::Status DecodeChunk(const CodecPlan& plan, int chunk, v1::Codec codec_on_wire, absl::string_view payload,
                          absl::Span<float> out);
 
