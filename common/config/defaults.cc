@@ -80,6 +80,12 @@ void FillOptimizer(uint32_t steps, v1::OptimizerSpec& optimizer) {
   }
 }
 
+void FillCommunication(v1::CommunicationSpec& communication) {
+  PARAMD_DEFAULT(communication, push_codec, v1::CODEC_FP32);
+  PARAMD_DEFAULT(communication, pull_codec, v1::CODEC_FP32);
+  PARAMD_DEFAULT(communication, topk_ratio, 0.01);
+}
+
 void FillResources(v1::ResourceSpec& resources) {
   PARAMD_DEFAULT(resources, workers, 1);
   PARAMD_DEFAULT(resources, servers, 1);
@@ -112,6 +118,7 @@ void FillDefaults(v1::JobSpec& spec) {
   if (spec.sync().mode() == v1::SYNC_MODE_UNSPECIFIED) spec.mutable_sync()->set_mode(v1::SYNC_MODE_SYNC);
   if (spec.has_optimizer()) FillOptimizer(spec.training().steps(), *spec.mutable_optimizer());
   FillResources(*spec.mutable_resources());
+  FillCommunication(*spec.mutable_communication());
 }
 
 void FillDefaultsNotGiven(const GivenScalars& given, v1::JobSpec& spec) {

@@ -16,6 +16,11 @@ std::string Prefix(const google::protobuf::EnumDescriptor& type) {
   return prefix + "_";
 }
 
+// Whether people may write the value: not the unset one, nor what only messages on the wire carry.
+bool IsChoice(const google::protobuf::EnumValueDescriptor& value) {
+  return value.number() != 0 && value.name() != "CODEC_PER_GROUP";
+}
+
 }  // namespace
 
 std::string ShortName(const google::protobuf::EnumValueDescriptor& value) {
@@ -27,7 +32,7 @@ std::string ShortName(const google::protobuf::EnumValueDescriptor& value) {
 std::vector<std::string> ShortNames(const google::protobuf::EnumDescriptor& type) {
   std::vector<std::string> names;
   for (int i = 0; i < type.value_count(); ++i) {
-    if (type.value(i)->number() != 0) names.push_back(ShortName(*type.value(i)));
+    if (IsChoice(*type.value(i))) names.push_back(ShortName(*type.value(i)));
   }
   return names;
 }
@@ -36,7 +41,7 @@ const google::protobuf::EnumValueDescriptor* FindEnumValue(const google::protobu
                                                            absl::string_view name) {
   for (int i = 0; i < type.value_count(); ++i) {
     const auto* value = type.value(i);
-    if (value->number() == 0) continue;
+    if (!IsChoice(*value)) continue;
     if (absl::EqualsIgnoreCase(name, ShortName(*value)) || absl::EqualsIgnoreCase(name, value->name())) return value;
   }
   return nullptr;

@@ -15,10 +15,10 @@ namespace paramd {
 // Lower-case, without the enum's prefix.
 std::string ShortName(const google::protobuf::EnumValueDescriptor& value);
 
-// All short names but that of _UNSPECIFIED, in order.
+// All short names in order, but those of _UNSPECIFIED and of values that only messages carry (CODEC_PER_GROUP).
 std::vector<std::string> ShortNames(const google::protobuf::EnumDescriptor& type);
 
-// By short or full name, in any case; null for others and for _UNSPECIFIED.
+// By short or full name, in any case; null for what ShortNames leaves out.
 const google::protobuf::EnumValueDescriptor* FindEnumValue(const google::protobuf::EnumDescriptor& type,
                                                            absl::string_view name);
 

@@ -114,6 +114,26 @@ TEST(JobSpecTest, DefaultsOfALanguageModel) {
   EXPECT_EQ(spec.resources().workers(), 1u);
   EXPECT_EQ(spec.resources().servers(), 1u);
   EXPECT_EQ(spec.resources().chunk_elements(), 262144u);
+  EXPECT_EQ(spec.communication().push_codec(), v1::CODEC_FP32);
+  EXPECT_EQ(spec.communication().pull_codec(), v1::CODEC_FP32);
+  EXPECT_EQ(spec.communication().topk_ratio(), 0.01);
+}
+
+TEST(JobSpecTest, Codecs) {
+  v1::JobSpec spec = LoadFile("codecs.good.yaml");
+  EXPECT_EQ(spec.communication().push_codec(), v1::CODEC_TOPK);
+  EXPECT_EQ(spec.communication().pull_codec(), v1::CODEC_BF16);
+  EXPECT_EQ(spec.communication().topk_ratio(), 0.02);
+  EXPECT_EQ(spec.optimizer().groups(0).push_codec(), v1::CODEC_FP32);
+  EXPECT_EQ(spec.optimizer().groups(1).push_codec(), v1::CODEC_INT8);
+  EXPECT_EQ(LoadFile("gpt2-full.good.yaml").optimizer().groups(0).push_codec(), v1::CODEC_UNSPECIFIED);
+  // What text cannot hold.
+  spec.mutable_communication()->set_push_codec(v1::CODEC_PER_GROUP);
+  spec.mutable_optimizer()->mutable_groups(0)->set_push_codec(v1::CODEC_PER_GROUP);
+  const ErrorMetadata metadata = GetErrorMetadata(FillDefaultsAndValidate(spec));
+  constexpr char kRule[] = "must be one of fp32, bf16, fp16, int8, topk, onebit; got per_group";
+  EXPECT_EQ(metadata.at("spec.communication.push_codec"), kRule);
+  EXPECT_EQ(metadata.at("spec.optimizer.groups[0].push_codec"), kRule);
 }
 
 TEST(JobSpecTest, ExplicitZerosAreKept) {

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/config/enum_names.h"
+#include "common/config/validate_communication.h"
 #include "common/config/validate_optimizer.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
@@ -248,6 +249,7 @@ void Rules::Spec(const v1::JobSpec& spec) {
   } else {
     violations_.Add("spec.optimizer.learning_rate", "required; must be > 0");
   }
+  ValidateCommunication(spec.communication(), violations_);
   AcrossParts(spec);
   const std::string& directory = spec.output().directory();
   if (!directory.empty()) {

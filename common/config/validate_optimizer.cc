@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/config/enum_names.h"
+#include "common/config/validate_communication.h"
 
 namespace paramd {
 namespace {
@@ -103,6 +104,9 @@ class OptimizerRules {
     Require(group.weight_decay() >= 0, absl::StrCat(path, ".weight_decay"), "must be >= 0", group.weight_decay());
     Require(group.learning_rate_scale() >= 0, absl::StrCat(path, ".learning_rate_scale"), "must be >= 0",
             group.learning_rate_scale());
+    if (group.push_codec() != v1::CODEC_UNSPECIFIED) {
+      ValidatePushCodec(group.push_codec(), absl::StrCat(kPath, ".", path, ".push_codec"), violations_);
+    }
   }
 
   const v1::OptimizerSpec& optimizer_;
