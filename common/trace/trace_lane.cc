@@ -12,7 +12,7 @@ void TraceLane::Interrupt(const char* what, int chunk, int64_t since_ns) {
   if (!is_open_) return;
   const int64_t now_ns = TraceClockNanos();
   Flush(since_ns);
-  recorder_.Record(
+  recorder_->Record(
       {.lane = name_, .name = what, .start_ns = since_ns, .end_ns = now_ns, .step = open_.step, .chunk = chunk});
   open_.start_ns = now_ns;
 }
@@ -27,7 +27,7 @@ void TraceLane::Flush(int64_t until_ns) {
   // off.
   if (until_ns <= open_.start_ns) return;
   open_.end_ns = until_ns;
-  recorder_.Record(open_);
+  recorder_->Record(open_);
 }
 
 }  // namespace paramd

@@ -1,12 +1,13 @@
 // A lane of one thread whose spans lie one behind the other: what the thread is doing now, and interruptions of it.
 //
-//   TraceLane lane(recorder, {"compute"});
+//   TraceLane lane(&recorder, {"compute"});
 //   lane.Switch("forward", step);                 // ends what went before
 //   ... lane.Interrupt("wait", chunk, since);     // it has waited since then: "forward" is split in two
 //   lane.Switch("backward", step);
 //   lane.Stop();
 //
-// Costs a relaxed load per call while nothing is recorded. One thread. Borrows the recorder.
+// Costs a relaxed load per call while nothing is recorded. One thread. Borrows the recorder; without
+// one nothing is recorded.
 #ifndef PARAMD_COMMON_TRACE_TRACE_LANE_H_
 #define PARAMD_COMMON_TRACE_TRACE_LANE_H_
 
@@ -18,9 +19,9 @@ namespace paramd {
 
 class TraceLane {
  public:
-  TraceLane(TraceRecorder& recorder, TraceLaneName name) : recorder_(recorder), name_(name) {}
+  TraceLane(TraceRecorder* recorder, TraceLaneName name) : recorder_(recorder), name_(name) {}
 
-  bool on() const { return recorder_.on(); }
+  bool on() const { return TraceOn(recorder_); }
   // The thread does `what` from now on.
   void Switch(const char* what, uint64_t step) { SwitchAt(what, step, on() ? TraceClockNanos() : 0); }
   // The same from `now_ns` on, a time of TraceClockNanos.
@@ -34,7 +35,7 @@ class TraceLane {
   // Records [open_.start_ns, until_ns) as what is open.
   void Flush(int64_t until_ns);
 
-  TraceRecorder& recorder_;
+  TraceRecorder* const recorder_;
   const TraceLaneName name_;
   TraceEntry open_;
   bool is_open_ = false;

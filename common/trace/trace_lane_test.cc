@@ -11,7 +11,7 @@ namespace {
 
 TEST(TraceLaneTest, SpansLieOneBehindTheOtherAroundInterruptions) {
   TraceRecorder recorder;
-  TraceLane lane(recorder, {"compute"});
+  TraceLane lane(&recorder, {"compute"});
   Trace trace;
   recorder.Arm({.id = 1, .steps = 2}, [&](Trace t) { trace = std::move(t); });
   recorder.BeginStep(0);
@@ -41,7 +41,7 @@ TEST(TraceLaneTest, SpansLieOneBehindTheOtherAroundInterruptions) {
 
 TEST(TraceLaneTest, WhatWasOpenBeforeTheRecordingIsNotInIt) {
   TraceRecorder recorder;
-  TraceLane lane(recorder, {"compute"});
+  TraceLane lane(&recorder, {"compute"});
   Trace trace;
   lane.Switch("data", 0);
   recorder.Arm({.id = 1, .steps = 1}, [&](Trace t) { trace = std::move(t); });
@@ -58,6 +58,14 @@ TEST(TraceLaneTest, WhatWasOpenBeforeTheRecordingIsNotInIt) {
   ASSERT_EQ(trace.entries.size(), 1u);
   EXPECT_STREQ(trace.entries[0].name, "forward");
   EXPECT_EQ(trace.entries[0].step, 1u);
+}
+
+TEST(TraceLaneTest, WithoutARecorderNothingHappens) {
+  TraceLane lane(nullptr, {"compute"});
+  EXPECT_FALSE(lane.on());
+  lane.Switch("data", 0);
+  lane.Interrupt("wait", 0, 1);
+  lane.Stop();
 }
 
 }  // namespace

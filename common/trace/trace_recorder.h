@@ -4,7 +4,7 @@
 //   recorder.Arm({.id = 7, .steps = 3}, [](Trace trace) { ... });   // any thread; returns at once
 //
 //   recorder.BeginStep(step);                        // the step loop: the first step after Arm starts the recording
-//   { TraceScope scope(recorder, {"owner", 2}, "apply", step, chunk); ... }
+//   { TraceScope scope(&recorder, {"owner", 2}, "apply", step, chunk); ... }
 //   recorder.EndStep(step);                          // all spans of `step` are recorded; the last one ends the trace
 //
 // Cost: while nothing is recorded, a span costs one relaxed load of an atomic. While something is, recording a span is
@@ -131,11 +131,14 @@ class TraceRecorder {
   std::unique_ptr<TraceEntry[]> slots_;
 };
 
+// Whether to take the times of spans; a null recorder records nothing.
+inline bool TraceOn(const TraceRecorder* recorder) { return recorder != nullptr && recorder->on(); }
+
 // Records the time from its making to its end as one span, if something is being recorded at its making.
 class TraceScope {
  public:
-  TraceScope(TraceRecorder& recorder, TraceLaneName lane, const char* name, uint64_t step, int chunk = -1)
-      : recorder_(recorder.on() ? &recorder : nullptr) {
+  TraceScope(TraceRecorder* recorder, TraceLaneName lane, const char* name, uint64_t step, int chunk = -1)
+      : recorder_(TraceOn(recorder) ? recorder : nullptr) {
     if (recorder_ != nullptr) {
       entry_ = {.lane = lane, .name = name, .start_ns = TraceClockNanos(), .step = step, .chunk = chunk};
     }

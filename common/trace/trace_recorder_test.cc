@@ -151,12 +151,13 @@ TEST(TraceRecorderTest, AnyStepTakesAllUntilComplete) {
 TEST(TraceRecorderTest, AScopeIsASpanWithItsLastName) {
   TraceRecorder recorder;
   Taken taken;
-  { TraceScope scope(recorder, {"owner", 0}, "sum", 0); }
+  { TraceScope scope(&recorder, {"owner", 0}, "sum", 0); }
+  { TraceScope scope(nullptr, {"owner", 0}, "sum", 0); }
   recorder.Arm({.id = 1, .steps = 1}, taken.Take());
   recorder.BeginStep(0);
   const int64_t before = TraceClockNanos();
   {
-    TraceScope scope(recorder, {"owner", 4}, "sum", 0, 6);
+    TraceScope scope(&recorder, {"owner", 4}, "sum", 0, 6);
     scope.Rename("apply");
   }
   recorder.EndStep(0);
