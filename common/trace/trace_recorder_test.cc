@@ -174,8 +174,8 @@ TEST(TraceRecorderTest, AScopeIsASpanWithItsLastName) {
 
 // Threads record all the time while traces begin, end and replace each other. Every span that comes out must be whole.
 TEST(TraceRecorderTest, SpansOfManyThreadsComeOutWhole) {
-  constexpr int kThreads = 4;
-  constexpr int kTraces = 200;
+  constexpr int kThreads = 3;
+  constexpr int kTraces = 90;
   TraceRecorder recorder(/*capacity=*/64);
   std::atomic<bool> stop = false;
   std::vector<std::thread> threads;
