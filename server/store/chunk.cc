@@ -2,15 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/error.h"
 #include "common/base/status_macros.h"
-#include "common/model/initialize.h"
-#include "server/store/sums.h"
+#include "common/partition/codec_plan.h"
 
 namespace paramd {
 
@@ -24,6 +22,8 @@ float ClipFactor(double clip_norm, double squared_norm) {
   return static_cast<float>(std::min(1.0, clip_norm / (std::sqrt(squared_norm) + kClipEpsilon)));
 }
 
+v1::Codec AnswerCodec(v1::Codec asked) { return asked == v1::CODEC_BF16 ? v1::CODEC_BF16 : v1::CODEC_FP32; }
+
 absl::Status OutOfRange(absl::string_view what, uint64_t got, uint64_t limit) {
   return MakeError(absl::StatusCode::kInvalidArgument, "STEP_OUT_OF_RANGE",
                    absl::StrCat(what, " ", got, " is beyond the job's end at ", limit));
@@ -34,18 +34,12 @@ absl::Status OutOfRange(absl::string_view what, uint64_t got, uint64_t limit) {
 Chunk::Chunk(std::shared_ptr<const JobPlan> plan, int index, std::shared_ptr<BufferPool> pool)
     : plan_(std::move(plan)),
       index_(index),
-      elements_(plan_->arena.ChunkRange(index).size()),
-      segments_(plan_->arena.SegmentsOf(index)),
       pool_(std::move(pool)),
-      ledger_(plan_->tree, elements_, *pool_),
+      weights_(plan_, index, pool_),
+      ledger_(plan_->tree, weights_.elements(), *pool_),
       clocks_(plan_->worker_count(), 0) {}
 
-void Chunk::Initialize() {
-  state_.assign(static_cast<size_t>(elements_) * plan_->optimizer->state_count(), 0.0f);
-  Buffer weights = pool_->Take(elements_);
-  InitializeArenaRange(plan_->arena, plan_->spec.seed(), plan_->arena.ChunkRange(index_).begin, weights.span());
-  Publish(std::move(weights));
-}
+void Chunk::Initialize() { weights_.Initialize(); }
 
 void Chunk::Handle(const ChunkRequest& request, ChunkActions& actions) {
   if (!failure_.ok()) {
@@ -66,76 +60,118 @@ void Chunk::Handle(const ChunkRequest& request, ChunkActions& actions) {
   } else {
     actions.answers.push_back(MakeAnswer(request, duplicate, absl::OkStatus()));
   }
+  targets_.clear();
 }
 
 absl::StatusOr<bool> Chunk::Push(const ChunkRequest& request, ChunkActions& actions) {
   if (request.pull) RETURN_IF_ERROR(CheckPull(request));  // Refused as a whole, or taken as a whole.
-  if (request.payload.size() != static_cast<size_t>(elements_) * sizeof(float)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "PARAM_SHAPE_MISMATCH",
-                     absl::StrCat("push of ", request.payload.size(), " bytes to chunk ", index_, " of ",
-                                  elements_ * sizeof(float)));
-  }
-  if (request.step >= plan_->steps()) return OutOfRange("push of step", request.step, plan_->steps());
+  RETURN_IF_ERROR(CheckPush(request));
   return plan_->synchronous() ? PushSync(request, actions) : PushClocked(request, actions);
 }
 
+absl::Status Chunk::CheckPush(const ChunkRequest& request) const {
+  if (request.codec != v1::CODEC_FP32 && request.codec != plan_->codecs.CodecOf(index_)) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "UNSUPPORTED_CODEC",
+                     absl::StrCat("push to chunk ", index_, " in codec ", request.codec, ", the job's is ",
+                                  v1::Codec_Name(plan_->codecs.CodecOf(index_))));
+  }
+  const size_t bytes_per_element = GradientPayload::BytesPerElement(request.codec);
+  if (bytes_per_element > 0 && request.payload.size() != static_cast<size_t>(elements()) * bytes_per_element) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "PARAM_SHAPE_MISMATCH",
+                     absl::StrCat("push of ", request.payload.size(), " bytes to chunk ", index_, " of ",
+                                  elements() * bytes_per_element));
+  }
+  if (request.step >= plan_->steps()) return OutOfRange("push of step", request.step, plan_->steps());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GradientPayload> Chunk::Decode(const ChunkRequest& request, Buffer& decoded) const {
+  if (GradientPayload::BytesPerElement(request.codec) > 0) {
+    return GradientPayload{.bytes = request.payload, .codec = request.codec};
+  }
+  const size_t size = request.payload.size();
+  if (size > plan_->codecs.MaxEncodedBytes(index_)) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "MALFORMED_PAYLOAD",
+                     absl::StrCat("push of ", size, " bytes to chunk ", index_, ", at most ",
+                                  plan_->codecs.MaxEncodedBytes(index_)));
+  }
+  // Memory that a client shares may change at any time: what was checked must be what is used. Small next to fp32.
+  Buffer copy = pool_->Take(static_cast<int64_t>((size + sizeof(float) - 1) / sizeof(float)));
+  char* end = reinterpret_cast<char*>(copy.data());
+  for (size_t i = 0; i < request.payload.fragment_count(); ++i) {
+    const absl::string_view fragment = request.payload.fragment(i);
+    end = std::copy(fragment.begin(), fragment.end(), end);
+  }
+  decoded = pool_->Take(elements());
+  RETURN_IF_ERROR(
+      DecodeChunk(plan_->codecs, index_, request.codec, AsBytes(copy.span()).substr(0, size), decoded.span()));
+  return GradientPayload{.bytes = PayloadView(AsBytes(decoded.span()))};
+}
+
 absl::StatusOr<bool> Chunk::PushSync(const ChunkRequest& request, ChunkActions& actions) {
-  if (request.step > version_) {
+  if (request.step > version()) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition, "STEP_AHEAD",
-        absl::StrCat("push of step ", request.step, " to chunk ", index_, " whose open step is ", version_),
-        {{"version", absl::StrCat(version_)}});
+        absl::StrCat("push of step ", request.step, " to chunk ", index_, " whose open step is ", version()),
+        {{"version", absl::StrCat(version())}});
   }
   if (!plan_->tree.Valid(request.subtree) || plan_->tree.SlotsIn(request.subtree) != request.slot_count) {
     return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_SUBTREE",
                      absl::StrCat("no subtree of ", request.slot_count, " slots (2^", request.subtree.log2_size,
                                   ") at slot ", request.subtree.first_slot, " of ", plan_->slots()));
   }
-  if (request.step < version_) return true;
-  std::string scratch;
-  ASSIGN_OR_RETURN(const Ledger::Outcome outcome, ledger_.Offer(request.subtree, Contiguous(request.payload, scratch)));
-  if (outcome == Ledger::Outcome::kDuplicate) return true;
-  if (ledger_.complete()) RETURN_IF_ERROR(OnLedgerComplete(actions));
+  if (request.step < version()) return true;
+  ASSIGN_OR_RETURN(const Ledger::Place place, ledger_.Find(request.subtree));
+  if (place.duplicate) return true;
+  Buffer decoded;
+  ASSIGN_OR_RETURN(const GradientPayload payload, Decode(request, decoded));
+  if (place.completes) {
+    RETURN_IF_ERROR(CompleteStep(place, payload, request, actions));
+  } else {
+    ledger_.Store(place, payload);
+  }
   return false;
 }
 
-absl::Status Chunk::OnLedgerComplete(ChunkActions& actions) {
-  const double squared_norm = SquaredNorm(ledger_.sum(), 1.0f / static_cast<float>(plan_->slots()));
-  actions.norm = StepNorm{.step = version_, .chunk = static_cast<uint32_t>(index_), .squared_norm = squared_norm};
+absl::Status Chunk::CompleteStep(const Ledger::Place& place, const GradientPayload& payload,
+                                 const ChunkRequest& request, ChunkActions& actions) {
+  const uint64_t step = version();
+  SquaredNormSum norm(1.0f / static_cast<float>(plan_->slots()));
+  bool finite = true;
   if (plan_->needs_total_norm()) {
+    ledger_.Store(place, payload, &norm);
     awaiting_norm_ = true;
-    return absl::OkStatus();
+  } else {
+    const AppliedStep applied = {.step = step, .learning_rate = plan_->schedule.LearningRate(step)};
+    GradientBlocks gradient = ledger_.SumWith(place, payload);
+    finite = Apply(gradient, {.average = norm.average(), .learning_rate = applied.learning_rate, .norm = &norm},
+                   &request, applied, actions);
+    ledger_.Reset();
   }
-  if (!std::isfinite(squared_norm)) {
-    actions.failure = NonFinite(version_);
-    return actions.failure;
-  }
-  FinishSyncStep(squared_norm, actions);
-  return absl::OkStatus();
+  actions.norm = StepNorm{.step = step, .chunk = static_cast<uint32_t>(index_), .squared_norm = norm.Total()};
+  return finite ? absl::OkStatus() : FailNonFinite(step, actions);
 }
 
 void Chunk::OnTotalNorm(uint64_t step, double squared_norm, ChunkActions& actions) {
-  if (!awaiting_norm_ || step != version_ || !failure_.ok()) return;
+  if (!awaiting_norm_ || step != version() || !failure_.ok()) return;
   if (!std::isfinite(squared_norm) && plan_->fails_on_non_finite()) {
     actions.failure = NonFinite(step);
     return;
   }
-  FinishSyncStep(squared_norm, actions);
-}
-
-void Chunk::FinishSyncStep(double total_squared_norm, ChunkActions& actions) {
-  AppliedStep applied = {.step = version_, .learning_rate = plan_->schedule.LearningRate(version_)};
   awaiting_norm_ = false;
-  if (std::isfinite(total_squared_norm)) {
-    const float clip = ClipFactor(plan_->spec.optimizer().clip_norm(), total_squared_norm);
-    Apply(ledger_.sum(), 1.0f / static_cast<float>(plan_->slots()), clip, applied.learning_rate);
+  const AppliedStep applied = {.step = step, .learning_rate = plan_->schedule.LearningRate(step)};
+  if (std::isfinite(squared_norm)) {
+    GradientBlocks gradient({PayloadView(AsBytes(ledger_.sum()))});
+    Apply(gradient,
+          {.average = 1.0f / static_cast<float>(plan_->slots()),
+           .clip = ClipFactor(plan_->spec.optimizer().clip_norm(), squared_norm),
+           .learning_rate = applied.learning_rate},
+          nullptr, applied, actions);
   } else {
-    applied.skipped = true;
-    PublishUnchanged();
+    Skip(applied, actions);
   }
   ledger_.Reset();
-  actions.applied.push_back(applied);
-  AnswerReady(actions);
+  targets_.clear();
 }
 
 absl::StatusOr<bool> Chunk::PushClocked(const ChunkRequest& request, ChunkActions& actions) {
@@ -153,27 +189,52 @@ absl::StatusOr<bool> Chunk::PushClocked(const ChunkRequest& request, ChunkAction
                                   ", expected ", clock),
                      {{"expected", absl::StrCat(clock)}});
   }
-  Buffer gradient = pool_->Take(elements_);
-  CopyFloats(request.payload, 0, gradient.span());
-  const float average = 1.0f / static_cast<float>(owned);
-  AppliedStep applied = {
+  Buffer decoded;
+  ASSIGN_OR_RETURN(const GradientPayload payload, Decode(request, decoded));
+  const AppliedStep applied = {
       .step = clock, .learning_rate = plan_->schedule.LearningRate(clock), .staleness = clock - slowest_clock()};
-  if (std::isfinite(SquaredNorm(gradient.span(), average))) {
-    Apply(gradient.span(), average, 1.0f, applied.learning_rate);
-  } else if (plan_->fails_on_non_finite()) {
-    actions.failure = NonFinite(clock);
-    return actions.failure;
-  } else {
-    applied.skipped = true;
-    PublishUnchanged();
-  }
   ++clock;
-  actions.applied.push_back(applied);
-  AnswerReady(actions);
+  SquaredNormSum norm(1.0f / static_cast<float>(owned));
+  // Only a failure may spoil the state: to skip a step, its norm must be known first.
+  if (!plan_->fails_on_non_finite() && !std::isfinite(SquaredNorm(payload, norm.average()))) {
+    Skip(applied, actions);
+    return false;
+  }
+  GradientBlocks gradient(payload);
+  const ChunkWeights::Step step = {.average = norm.average(), .learning_rate = applied.learning_rate, .norm = &norm};
+  if (!Apply(gradient, step, &request, applied, actions)) return FailNonFinite(applied.step, actions);
   return false;
 }
 
+bool Chunk::Apply(GradientBlocks& gradient, ChunkWeights::Step step, const ChunkRequest* pulling,
+                  const AppliedStep& applied, ChunkActions& actions) {
+  CollectTargets(pulling);
+  step.targets = targets_;
+  if (!weights_.Apply(gradient, step)) return false;
+  actions.applied.push_back(applied);
+  AnswerReady(actions);
+  return true;
+}
+
+void Chunk::Skip(AppliedStep applied, ChunkActions& actions) {
+  applied.skipped = true;
+  weights_.Keep();
+  actions.applied.push_back(applied);
+  AnswerReady(actions);
+}
+
 absl::Status Chunk::CheckPull(const ChunkRequest& request) const {
+  if (request.answer_codec != v1::CODEC_UNSPECIFIED && request.answer_codec != v1::CODEC_FP32 &&
+      request.answer_codec != v1::CODEC_BF16) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "UNSUPPORTED_CODEC",
+                     absl::StrCat("pull of chunk ", index_, " in codec ", request.answer_codec, "; use FP32 or BF16"));
+  }
+  const size_t answer_bytes = AnswerBytes(request.answer_codec, elements());
+  if (!request.shared_answer.empty() && request.shared_answer.size() * sizeof(float) < answer_bytes) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "SHARED_RANGE_INVALID",
+                     absl::StrCat("pull of chunk ", index_, " into ", request.shared_answer.size() * sizeof(float),
+                                  " bytes of shared memory, the weights have ", answer_bytes));
+  }
   const uint64_t last_version = plan_->synchronous() ? plan_->steps() : plan_->steps() * plan_->worker_count();
   if (request.min_version > last_version) return OutOfRange("pull of version", request.min_version, last_version);
   if (request.min_clock > plan_->steps()) return OutOfRange("pull of clock", request.min_clock, plan_->steps());
@@ -192,16 +253,9 @@ void Chunk::Pull(const ChunkRequest& request, bool duplicate, ChunkActions& acti
       return;
     }
   }
-  uint64_t min_clock = request.min_clock;
-  if (plan_->mode() == v1::SYNC_MODE_SSP) {
-    // The bound holds whatever the client asks for.
-    const uint64_t own = clocks_[request.worker];
-    const uint64_t staleness = plan_->spec.sync().staleness();
-    min_clock = std::max(min_clock, own > staleness ? own - staleness : 0);
-  }
-  if (Ready(request.min_version, min_clock)) {
-    actions.answers.push_back(MakeAnswer(request, duplicate, absl::OkStatus()));
-    actions.answers.back().snapshot = snapshot_;
+  const uint64_t min_clock = MinClock(request);
+  if (Ready(request.min_version, min_clock, version())) {
+    actions.answers.push_back(MakeWeightsAnswer(request, duplicate));
     return;
   }
   waiting_.push_back({.key = request.key,
@@ -209,77 +263,53 @@ void Chunk::Pull(const ChunkRequest& request, bool duplicate, ChunkActions& acti
                       .min_version = request.min_version,
                       .min_clock = min_clock,
                       .duplicate = duplicate,
+                      .answer_codec = request.answer_codec,
+                      .shared_answer = request.shared_answer,
                       .received = request.received,
                       .deadline = request.deadline});
 }
 
-void Chunk::Apply(absl::Span<const float> gradient, float average, float clip, double learning_rate) {
-  ++updates_;
-  const float* old_weights = snapshot_->weights().data();
-  Buffer weights = pool_->Take(elements_);
-  const int64_t chunk_begin = plan_->arena.ChunkRange(index_).begin;
-  int64_t end_of_last = 0;
-  for (const ChunkSegment& segment : segments_) {
-    const int64_t begin = segment.arena.begin - chunk_begin, size = segment.arena.size();
-    std::fill(weights.data() + end_of_last, weights.data() + begin, 0.0f);  // Padding.
-    end_of_last = begin + size;
-    const ParameterSettings& settings = plan_->settings[segment.parameter];
-    plan_->optimizer->Update({.gradient = gradient.subspan(begin, size),
-                              .average = average,
-                              .clip = clip,
-                              .weights = absl::MakeConstSpan(old_weights + begin, size),
-                              .new_weights = weights.span().subspan(begin, size),
-                              .state = state_.data() + begin,
-                              .state_stride = elements_,
-                              .learning_rate = learning_rate * settings.learning_rate_scale,
-                              .weight_decay = settings.weight_decay,
-                              .update = updates_});
-  }
-  std::fill(weights.data() + end_of_last, weights.data() + elements_, 0.0f);
-  ++version_;
-  Publish(std::move(weights));
-}
-
-void Chunk::Publish(Buffer weights) { snapshot_ = std::make_shared<const Snapshot>(version_, std::move(weights)); }
-
-void Chunk::PublishUnchanged() {
-  Buffer weights = pool_->Take(elements_);
-  std::copy_n(snapshot_->weights().data(), elements_, weights.data());
-  ++version_;
-  Publish(std::move(weights));
+uint64_t Chunk::MinClock(const ChunkRequest& request) const {
+  if (plan_->mode() != v1::SYNC_MODE_SSP) return request.min_clock;
+  // The bound holds whatever the client asks for.
+  const uint64_t own = clocks_[request.worker];
+  const uint64_t staleness = plan_->spec.sync().staleness();
+  return std::max(request.min_clock, own > staleness ? own - staleness : 0);
 }
 
 uint64_t Chunk::slowest_clock() const {
-  return plan_->synchronous() ? version_ : *std::min_element(clocks_.begin(), clocks_.end());
+  return plan_->synchronous() ? version() : *std::min_element(clocks_.begin(), clocks_.end());
 }
 
-bool Chunk::Ready(uint64_t min_version, uint64_t min_clock) const {
-  return version_ >= min_version && slowest_clock() >= min_clock;
+bool Chunk::Ready(uint64_t min_version, uint64_t min_clock, uint64_t version) const {
+  return version >= min_version && (plan_->synchronous() ? version : slowest_clock()) >= min_clock;
+}
+
+void Chunk::CollectTargets(const ChunkRequest* pulling) {
+  const uint64_t next = version() + 1;
+  for (const Waiting& waiting : waiting_) {
+    if (waiting.shared_answer.empty() || !Ready(waiting.min_version, waiting.min_clock, next)) continue;
+    targets_.push_back({.codec = AnswerCodec(waiting.answer_codec), .memory = waiting.shared_answer});
+  }
+  if (pulling == nullptr || !pulling->pull || pulling->shared_answer.empty()) return;
+  if (!Ready(pulling->min_version, MinClock(*pulling), next)) return;
+  targets_.push_back({.codec = AnswerCodec(pulling->answer_codec), .memory = pulling->shared_answer});
 }
 
 void Chunk::AnswerReady(ChunkActions& actions) {
-  auto still_waiting = waiting_.begin();
-  for (Waiting& waiting : waiting_) {
-    if (Ready(waiting.min_version, waiting.min_clock)) {
-      actions.answers.push_back(MakeAnswer(waiting, waiting.duplicate, absl::OkStatus()));
-      actions.answers.back().snapshot = snapshot_;
-    } else {
-      *still_waiting++ = waiting;
-    }
-  }
-  waiting_.erase(still_waiting, waiting_.end());
+  std::erase_if(waiting_, [&](const Waiting& waiting) {
+    if (!Ready(waiting.min_version, waiting.min_clock, version())) return false;
+    actions.answers.push_back(MakeWeightsAnswer(waiting, waiting.duplicate));
+    return true;
+  });
 }
 
 void Chunk::Tick(absl::Time now, ChunkActions& actions) {
-  auto still_waiting = waiting_.begin();
-  for (Waiting& waiting : waiting_) {
-    if (waiting.deadline <= now) {
-      actions.answers.push_back(MakeAnswer(waiting, waiting.duplicate, DeadlineExceeded(waiting)));
-    } else {
-      *still_waiting++ = waiting;
-    }
-  }
-  waiting_.erase(still_waiting, waiting_.end());
+  std::erase_if(waiting_, [&](const Waiting& waiting) {
+    if (waiting.deadline > now) return false;
+    actions.answers.push_back(MakeAnswer(waiting, waiting.duplicate, DeadlineExceeded(waiting)));
+    return true;
+  });
 }
 
 absl::Time Chunk::next_deadline() const {
@@ -289,9 +319,7 @@ absl::Time Chunk::next_deadline() const {
 }
 
 void Chunk::DropStream(uint64_t stream) {
-  waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(),
-                                [stream](const Waiting& waiting) { return waiting.key.stream == stream; }),
-                 waiting_.end());
+  std::erase_if(waiting_, [stream](const Waiting& waiting) { return waiting.key.stream == stream; });
 }
 
 void Chunk::Fail(const absl::Status& status, ChunkActions& actions) {
@@ -302,6 +330,7 @@ void Chunk::Fail(const absl::Status& status, ChunkActions& actions) {
   }
   waiting_.clear();
   ledger_.Reset();
+  targets_.clear();
   awaiting_norm_ = false;
 }
 
@@ -312,8 +341,30 @@ Answer Chunk::MakeAnswer(const Request& request, bool duplicate, absl::Status st
           .status = std::move(status),
           .chunk = static_cast<uint32_t>(index_),
           .duplicate = duplicate,
-          .version = version_,
-          .min_clock = slowest_clock()};
+          .version = version(),
+          .min_clock = slowest_clock(),
+          .answer_codec = AnswerCodec(request.answer_codec),
+          .shared_answer = request.shared_answer};
+}
+
+template <typename Request>
+Answer Chunk::MakeWeightsAnswer(const Request& request, bool duplicate) const {
+  Answer answer = MakeAnswer(request, duplicate, absl::OkStatus());
+  answer.snapshot = snapshot();
+  if (request.shared_answer.empty()) return answer;
+  const WeightsTarget target = {.codec = answer.answer_codec, .memory = answer.shared_answer};
+  const bool written = std::any_of(targets_.begin(), targets_.end(), [&](const WeightsTarget& other) {
+    return other.memory.data() == target.memory.data() && other.codec == target.codec;
+  });
+  if (!written) WriteWeights(snapshot()->weights(), 0, target);
+  answer.shared_answer_bytes = AnswerBytes(target.codec, elements());
+  return answer;
+}
+
+absl::Status Chunk::FailNonFinite(uint64_t step, ChunkActions& actions) {
+  actions.failure = NonFinite(step);
+  Fail(actions.failure, actions);
+  return actions.failure;
 }
 
 absl::Status Chunk::NonFinite(uint64_t step) const {
@@ -325,7 +376,7 @@ absl::Status Chunk::NonFinite(uint64_t step) const {
 absl::Status Chunk::DeadlineExceeded(const Waiting& waiting) const {
   return MakeError(
       absl::StatusCode::kDeadlineExceeded, "DEADLINE_EXCEEDED",
-      absl::StrCat("pull of chunk ", index_, " (version ", version_, ", asked for ", waiting.min_version, "; clock ",
+      absl::StrCat("pull of chunk ", index_, " (version ", version(), ", asked for ", waiting.min_version, "; clock ",
                    slowest_clock(), ", asked for ", waiting.min_clock, ") waited for ", Awaited(waiting)));
 }
 

@@ -1,5 +1,5 @@
-// One chunk of a job on its server: weights, optimizer state, version, the open step's ledger, the workers' clocks and
-// the pulls that wait. Takes events, returns what is to be done; knows no gRPC, no threads, no clock.
+// One chunk of a job on its server: its weights (chunk_weights.h), the open step's ledger, the workers' clocks and the
+// pulls that wait. Takes events, returns what is to be done; knows no gRPC, no threads, no clock.
 //
 //   Chunk chunk(plan, 7, pool);
 //   chunk.Initialize();
@@ -8,12 +8,17 @@
 //   if (actions.norm) chunk.OnTotalNorm(actions.norm->step, total, actions);   // when plan->needs_total_norm()
 //   chunk.Tick(now, actions);                // deadlines
 //
-// sync: pushes of step == version go into the ledger; when all slots are there the step is applied at once, or after
-// OnTotalNorm. ssp, async: a push is applied on arrival, each worker's pushes in the order of its clocks, each once.
-// The caller has checked the request's header (JobShard::Check).
+// sync: pushes of step == version go into the ledger; the one that completes the step is applied together with it in
+// one pass, or stored, too, and applied after OnTotalNorm. ssp, async: a push is applied on arrival straight from its
+// payload, each worker's pushes in the order of its clocks, each once. The caller has checked the request's header
+// (JobShard::Check).
+//
+// A pull with a shared_answer has the weights written there before it is answered: while they are made when it waits
+// for just that version, by a plain copy otherwise.
 //
 // Invariants: version grows by one per applied or skipped step; a published snapshot never changes; at most
-// kMaxWaitingPerWorker * workers pulls wait. Not thread safe: one thread owns the chunk.
+// kMaxWaitingPerWorker * workers pulls wait. Handling a message that is not refused allocates nothing once the chunk
+// has seen a few steps. Not thread safe: one thread owns the chunk.
 #ifndef PARAMD_SERVER_STORE_CHUNK_H_
 #define PARAMD_SERVER_STORE_CHUNK_H_
 
@@ -27,6 +32,7 @@
 #include "absl/types/span.h"
 #include "server/store/buffer_pool.h"
 #include "server/store/chunk_request.h"
+#include "server/store/chunk_weights.h"
 #include "server/store/job_plan.h"
 #include "server/store/ledger.h"
 #include "server/store/snapshot.h"
@@ -54,11 +60,11 @@ class Chunk {
   void Fail(const absl::Status& status, ChunkActions& actions);
 
   int index() const { return index_; }
-  int64_t elements() const { return elements_; }
-  uint64_t version() const { return version_; }
+  int64_t elements() const { return weights_.elements(); }
+  uint64_t version() const { return weights_.version(); }
   // sync: the version. ssp, async: the pushes of the slowest worker that are applied here.
   uint64_t slowest_clock() const;
-  const SnapshotPointer& snapshot() const { return snapshot_; }
+  const SnapshotPointer& snapshot() const { return weights_.snapshot(); }
   size_t waiting() const { return waiting_.size(); }
   // When Tick has something to do; infinite future when nothing waits.
   absl::Time next_deadline() const;
@@ -70,6 +76,8 @@ class Chunk {
     uint64_t min_version;
     uint64_t min_clock;
     bool duplicate;
+    v1::Codec answer_codec;
+    absl::Span<float> shared_answer;
     absl::Time received;
     absl::Time deadline;
   };
@@ -78,23 +86,36 @@ class Chunk {
   absl::StatusOr<bool> Push(const ChunkRequest& request, ChunkActions& actions);
   absl::StatusOr<bool> PushSync(const ChunkRequest& request, ChunkActions& actions);
   absl::StatusOr<bool> PushClocked(const ChunkRequest& request, ChunkActions& actions);
+  absl::Status CheckPush(const ChunkRequest& request) const;
+  // The payload itself, or decoded into `decoded` if its codec is none that is decoded on the way.
+  absl::StatusOr<GradientPayload> Decode(const ChunkRequest& request, Buffer& decoded) const;
+
+  // `payload` brings the open step's last slots.
+  absl::Status CompleteStep(const Ledger::Place& place, const GradientPayload& payload, const ChunkRequest& request,
+                            ChunkActions& actions);
+  // Applies a step, or skips it, and answers who waited for that. `pulling` is null, or the request in work, whose own
+  // pull comes next. False when the norm is not finite.
+  bool Apply(GradientBlocks& gradient, ChunkWeights::Step step, const ChunkRequest* pulling, const AppliedStep& applied,
+             ChunkActions& actions);
+  void Skip(AppliedStep applied, ChunkActions& actions);
+  // The optimizer state is spoilt: nothing may be pushed any more.
+  absl::Status FailNonFinite(uint64_t step, ChunkActions& actions);
+
   void Pull(const ChunkRequest& request, bool duplicate, ChunkActions& actions);
   absl::Status CheckPull(const ChunkRequest& request) const;
-
-  // The open step's sum is complete.
-  absl::Status OnLedgerComplete(ChunkActions& actions);
-  void FinishSyncStep(double total_squared_norm, ChunkActions& actions);
-  // Runs the optimizer over `gradient` and publishes the result as the next version.
-  void Apply(absl::Span<const float> gradient, float average, float clip, double learning_rate);
-  void Publish(Buffer weights);
-  // The same weights under the next version.
-  void PublishUnchanged();
-
-  bool Ready(uint64_t min_version, uint64_t min_clock) const;
+  // The pull's min_clock, or what the staleness bound makes of it.
+  uint64_t MinClock(const ChunkRequest& request) const;
+  bool Ready(uint64_t min_version, uint64_t min_clock, uint64_t version) const;
+  // Into targets_: where the weights of the next version are wanted as soon as they are there.
+  void CollectTargets(const ChunkRequest* pulling);
   void AnswerReady(ChunkActions& actions);
+
   // `request` is a ChunkRequest or a Waiting.
   template <typename Request>
   Answer MakeAnswer(const Request& request, bool duplicate, absl::Status status) const;
+  // Of a pull that is ready; writes the weights to its shared_answer unless Apply just did.
+  template <typename Request>
+  Answer MakeWeightsAnswer(const Request& request, bool duplicate) const;
   absl::Status NonFinite(uint64_t step) const;
   absl::Status DeadlineExceeded(const Waiting& waiting) const;
   // Whom a waiting request waits for, for people.
@@ -102,18 +123,14 @@ class Chunk {
 
   const std::shared_ptr<const JobPlan> plan_;
   const int index_;
-  const int64_t elements_;
-  const std::vector<ChunkSegment> segments_;
   const std::shared_ptr<BufferPool> pool_;
 
-  uint64_t version_ = 0;
-  uint64_t updates_ = 0;  // Optimizer steps really applied: what bias correction counts.
-  SnapshotPointer snapshot_;
-  std::vector<float> state_;  // state_count runs of elements_.
+  ChunkWeights weights_;
   Ledger ledger_;
-  bool awaiting_norm_ = false;    // The ledger is complete, the total norm is not known yet.
-  std::vector<uint64_t> clocks_;  // By worker: pushes applied here (ssp, async).
-  std::vector<Waiting> waiting_;  // In order of arrival.
+  bool awaiting_norm_ = false;          // The ledger is complete, the total norm is not known yet.
+  std::vector<uint64_t> clocks_;        // By worker: pushes applied here (ssp, async).
+  std::vector<Waiting> waiting_;        // In order of arrival.
+  std::vector<WeightsTarget> targets_;  // Have the weights of this version. Empty between events.
   absl::Status failure_;
 };
 

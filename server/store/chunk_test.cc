@@ -7,8 +7,8 @@
 
 #include "common/base/status_matchers.h"
 #include "common/model/initialize.h"
+#include "common/tensor/reduce.h"
 #include "gtest/gtest.h"
-#include "server/store/sums.h"
 #include "server/store/test_job.h"
 
 namespace paramd {
@@ -33,7 +33,7 @@ class ChunkTest : public testing::Test {
   ChunkActions Push(TestRequest request, const std::vector<float>& payload) {
     request.chunk = chunk_->index();
     ChunkActions actions;
-    chunk_->Handle(TestPush(*plan_, request, AsPayload(payload)), actions);
+    chunk_->Handle(TestPush(*plan_, request, AsBytes(payload)), actions);
     return actions;
   }
   // The worker's whole gradient of `step`, in ssp and async.

@@ -94,6 +94,7 @@ absl::StatusOr<std::shared_ptr<const JobPlan>> JobPlan::Create(const v1::JobAssi
   ASSIGN_OR_RETURN(std::vector<ParameterSpec> layout, ParameterLayout(plan->spec.model()));
   plan->settings = ResolveParameterGroups(plan->spec.optimizer(), layout);
   ASSIGN_OR_RETURN(plan->arena, ArenaPlan::Create(std::move(layout), plan->spec.resources().chunk_elements()));
+  ASSIGN_OR_RETURN(plan->codecs, CodecPlan::Create(plan->spec, plan->arena));
   RETURN_IF_ERROR(CheckChunks(*plan));
   plan->tree = SlotTree(plan->slots());
   plan->schedule = Schedule(plan->spec.optimizer(), plan->steps());

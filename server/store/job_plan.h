@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/partition/arena_plan.h"
+#include "common/partition/codec_plan.h"
 #include "common/partition/slot_tree.h"
 #include "proto/cluster.pb.h"
 #include "proto/job.pb.h"
@@ -30,6 +31,7 @@ struct JobPlan {
   v1::JobSpec spec;
   v1::Placement placement;
   ArenaPlan arena;
+  CodecPlan codecs;
   SlotTree tree{1};
   Schedule schedule{v1::OptimizerSpec(), 0};
   std::unique_ptr<const Optimizer> optimizer;

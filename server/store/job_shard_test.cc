@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "common/base/status_matchers.h"
+#include "common/tensor/reduce.h"
 #include "gtest/gtest.h"
 #include "server/store/norm_table.h"
-#include "server/store/sums.h"
 #include "server/store/test_job.h"
 
 namespace paramd {
@@ -54,7 +54,7 @@ std::vector<float> TrainClipped(uint32_t servers) {
         const std::vector<float> sum = TestGradientSum(chunk->elements(), 0, 4, step, chunk->index());
         ChunkActions actions;
         chunk->Handle(TestPush(plan, {.chunk = static_cast<uint32_t>(chunk->index()), .step = step, .subtree = {0, 2}},
-                               AsPayload(sum)),
+                               AsBytes(sum)),
                       actions);
         EXPECT_OK(norms.Add(step, actions.norm->chunk, actions.norm->squared_norm));
       }

@@ -1,59 +1,74 @@
 #include "server/store/ledger.h"
 
-#include <cstring>
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
-#include "server/store/sums.h"
 
 namespace paramd {
 
-absl::StatusOr<Ledger::Outcome> Ledger::Offer(Subtree subtree, absl::string_view payload) {
+absl::StatusOr<Ledger::Place> Ledger::Find(Subtree subtree) const {
   if (!tree_.Valid(subtree)) {
     return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_SUBTREE",
                      absl::StrCat("no subtree of 2^", subtree.log2_size, " slots starts at slot ", subtree.first_slot,
                                   " of ", tree_.slots()));
   }
-  if (payload.size() != elements_ * sizeof(float)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "PARAM_SHAPE_MISMATCH",
-                     absl::StrCat("payload of ", payload.size(), " bytes, the chunk has ", elements_ * sizeof(float)));
-  }
-  const Subtree canonical = tree_.Canonical(subtree);
-  const uint32_t end = canonical.first_slot + tree_.SlotsIn(canonical);
-  switch (CoverageOf(canonical.first_slot, end)) {
+  Place place;
+  place.merged = tree_.Canonical(subtree);
+  const uint32_t begin = place.merged.first_slot, end = begin + tree_.SlotsIn(place.merged);
+  switch (CoverageOf(begin, end)) {
     case Coverage::kAll:
-      return Outcome::kDuplicate;
+      place.duplicate = true;
+      return place;
     case Coverage::kPart:
       return MakeError(absl::StatusCode::kInvalidArgument, "SUBTREE_OVERLAPS",
-                       absl::StrCat("a part of slots ", canonical.first_slot, "..", end - 1, " has already arrived"));
+                       absl::StrCat("a part of slots ", begin, "..", end - 1, " has already arrived"));
     case Coverage::kNone:
       break;
   }
-  const bool is_root = canonical == tree_.Root();
-  const Nodes::iterator sibling = is_root ? nodes_.end() : FindNode(tree_.Sibling(canonical));
-  if (sibling != nodes_.end()) {
-    // Addition commutes to the bit, so the payload can be added to either child.
-    AddPayload(payload, sibling->second.sum.span());
-    Buffer sum = std::move(sibling->second.sum);
-    nodes_.erase(sibling);
-    Store(tree_.Parent(canonical), std::move(sum));
-  } else {
-    Buffer sum = pool_.Take(elements_);
-    std::memcpy(sum.data(), payload.data(), payload.size());
-    Store(canonical, std::move(sum));
+  while (!(place.merged == tree_.Root())) {
+    const size_t sibling = IndexOf(tree_.Sibling(place.merged));
+    if (sibling == nodes_.size()) return place;
+    place.siblings.push_back(sibling);
+    place.merged = tree_.Parent(place.merged);
   }
-  return Outcome::kAccepted;
+  place.completes = true;
+  return place;
 }
 
-bool Ledger::complete() const {
-  return nodes_.size() == 1 && nodes_.begin()->first == 0 && nodes_.begin()->second.end == tree_.slots();
+GradientBlocks Ledger::SumWith(const Place& place, const GradientPayload& payload) const {
+  GradientBlocks::Addends addends;
+  for (size_t sibling : place.siblings) addends.push_back(nodes_[sibling].sum.data());
+  return GradientBlocks(payload, std::move(addends));
 }
+
+void Ledger::Store(const Place& place, const GradientPayload& payload, SquaredNormSum* norm) {
+  Node merged = {.subtree = place.merged, .end = place.merged.first_slot + tree_.SlotsIn(place.merged)};
+  GradientBlocks blocks = SumWith(place, payload);
+  // The sum takes the place of the first sibling's, element by element.
+  merged.sum = place.siblings.empty() ? pool_.Take(elements_) : std::move(nodes_[place.siblings.front()].sum);
+  for (int64_t begin = 0; begin < elements_; begin += GradientBlocks::kBlockElements) {
+    blocks.NextInto(merged.sum.span().subspan(begin, GradientBlocks::kBlockElements), norm);
+  }
+  // What is merged lies side by side: the merged node covers nothing else.
+  const auto first = nodes_.begin() + static_cast<std::ptrdiff_t>(FirstFrom(merged.subtree.first_slot));
+  const auto last = first + static_cast<std::ptrdiff_t>(place.siblings.size());
+  if (first == last) {
+    nodes_.insert(first, std::move(merged));
+  } else {
+    *first = std::move(merged);
+    nodes_.erase(first + 1, last);
+  }
+}
+
+bool Ledger::complete() const { return nodes_.size() == 1 && nodes_.front().subtree == tree_.Root(); }
 
 std::vector<SlotRange> Ledger::Missing() const {
   std::vector<SlotRange> missing;
   uint32_t next = 0;
-  for (const auto& [first, node] : nodes_) {
+  for (const Node& node : nodes_) {
+    const uint32_t first = node.subtree.first_slot;
     if (first > next) missing.push_back({.first = next, .count = first - next});
     next = node.end;
   }
@@ -62,37 +77,24 @@ std::vector<SlotRange> Ledger::Missing() const {
 }
 
 Ledger::Coverage Ledger::CoverageOf(uint32_t begin, uint32_t end) const {
-  auto after = nodes_.upper_bound(begin);
-  if (after != nodes_.begin()) {
-    const Node& before = std::prev(after)->second;
+  const size_t after = FirstFrom(begin + 1);
+  if (after > 0) {
+    const Node& before = nodes_[after - 1];
     if (before.end >= end) return Coverage::kAll;
     if (before.end > begin) return Coverage::kPart;
   }
-  return after != nodes_.end() && after->first < end ? Coverage::kPart : Coverage::kNone;
+  return after < nodes_.size() && nodes_[after].subtree.first_slot < end ? Coverage::kPart : Coverage::kNone;
 }
 
-Ledger::Nodes::iterator Ledger::FindNode(Subtree subtree) {
-  auto found = nodes_.find(subtree.first_slot);
-  return found != nodes_.end() && found->second.subtree == subtree ? found : nodes_.end();
+size_t Ledger::FirstFrom(uint32_t slot) const {
+  const auto found = std::partition_point(nodes_.begin(), nodes_.end(),
+                                          [slot](const Node& node) { return node.subtree.first_slot < slot; });
+  return static_cast<size_t>(found - nodes_.begin());
 }
 
-void Ledger::Store(Subtree subtree, Buffer sum) {
-  Node node = {.subtree = subtree, .end = subtree.first_slot + tree_.SlotsIn(subtree), .sum = std::move(sum)};
-  MergeUpwards(nodes_.emplace(subtree.first_slot, std::move(node)).first);
-}
-
-void Ledger::MergeUpwards(Nodes::iterator node) {
-  while (!(node->second.subtree == tree_.Root())) {
-    const Nodes::iterator sibling = FindNode(tree_.Sibling(node->second.subtree));
-    if (sibling == nodes_.end()) return;
-    const Nodes::iterator left = sibling->first < node->first ? sibling : node;
-    const Nodes::iterator right = left == node ? sibling : node;
-    Add(right->second.sum.span(), left->second.sum.span());
-    left->second.subtree = tree_.Parent(left->second.subtree);
-    left->second.end = right->second.end;
-    nodes_.erase(right);
-    node = left;
-  }
+size_t Ledger::IndexOf(Subtree subtree) const {
+  const size_t index = FirstFrom(subtree.first_slot);
+  return index < nodes_.size() && nodes_[index].subtree == subtree ? index : nodes_.size();
 }
 
 }  // namespace paramd

@@ -9,7 +9,6 @@
 #include "common/base/status_matchers.h"
 #include "common/base/test_seed.h"
 #include "gtest/gtest.h"
-#include "server/store/sums.h"
 
 namespace paramd {
 namespace {
@@ -48,9 +47,18 @@ bool SameBits(absl::Span<const float> a, const Values& b) {
 
 class LedgerTest : public testing::Test {
  protected:
-  absl::StatusOr<Ledger::Outcome> Offer(Ledger& ledger, Subtree subtree, uint32_t slots) {
-    const Values value = TreeSum(subtree.first_slot, 1u << subtree.log2_size, slots);
-    return ledger.Offer(subtree, AsPayload(value));
+  enum class Outcome { kAccepted, kDuplicate };
+
+  absl::StatusOr<Outcome> Offer(Ledger& ledger, Subtree subtree, const Values& value) {
+    const absl::StatusOr<Ledger::Place> place = ledger.Find(subtree);
+    if (!place.ok()) return place.status();
+    if (place->duplicate) return Outcome::kDuplicate;
+    ledger.Store(*place, {PayloadView(AsBytes(value))});
+    EXPECT_EQ(ledger.complete(), place->completes);
+    return Outcome::kAccepted;
+  }
+  absl::StatusOr<Outcome> Offer(Ledger& ledger, Subtree subtree, uint32_t slots) {
+    return Offer(ledger, subtree, TreeSum(subtree.first_slot, 1u << subtree.log2_size, slots));
   }
 
   std::shared_ptr<BufferPool> pool_ = BufferPool::Create();
@@ -65,8 +73,8 @@ TEST_F(LedgerTest, EveryOrderOfArrivalGivesTheTreesSum) {
     do {
       for (uint32_t slot : order) {
         EXPECT_FALSE(ledger.complete());
-        ASSERT_OK_AND_ASSIGN(const Ledger::Outcome outcome, Offer(ledger, {slot, 0}, slots));
-        EXPECT_EQ(outcome, Ledger::Outcome::kAccepted);
+        ASSERT_OK_AND_ASSIGN(const Outcome outcome, Offer(ledger, {slot, 0}, slots));
+        EXPECT_EQ(outcome, Outcome::kAccepted);
         EXPECT_LE(ledger.held_buffers(), (slots + 1) / 2);
       }
       ASSERT_TRUE(ledger.complete());
@@ -90,10 +98,10 @@ TEST_F(LedgerTest, RandomCoversByRandomWorkersInRandomOrder) {
       std::shuffle(pushes.begin(), pushes.end(), generator);
       Ledger ledger(tree, kElements, *pool_);
       for (const Subtree& subtree : pushes) {
-        ASSERT_OK_AND_ASSIGN(Ledger::Outcome outcome, Offer(ledger, subtree, slots));
-        EXPECT_EQ(outcome, Ledger::Outcome::kAccepted);
+        ASSERT_OK_AND_ASSIGN(Outcome outcome, Offer(ledger, subtree, slots));
+        EXPECT_EQ(outcome, Outcome::kAccepted);
         ASSERT_OK_AND_ASSIGN(outcome, Offer(ledger, subtree, slots));  // The network delivers twice.
-        EXPECT_EQ(outcome, Ledger::Outcome::kDuplicate);
+        EXPECT_EQ(outcome, Outcome::kDuplicate);
       }
       ASSERT_TRUE(ledger.complete());
       ASSERT_TRUE(SameBits(ledger.sum(), expected)) << slots << " slots, " << workers << " workers";
@@ -108,7 +116,7 @@ TEST_F(LedgerTest, IntegersAddUpExactly) {
   for (uint32_t slot = 0; slot < kSlots; ++slot) {
     const std::vector<float> value(3, static_cast<float>(slot * slot));
     expected += static_cast<float>(slot * slot);
-    ASSERT_OK(ledger.Offer({kSlots - 1 - slot, 0}, AsPayload(value)));
+    ASSERT_OK(Offer(ledger, {kSlots - 1 - slot, 0}, value));
   }
   EXPECT_EQ(ledger.sum()[0], expected);
   EXPECT_EQ(ledger.sum()[2], expected);
@@ -118,8 +126,8 @@ TEST_F(LedgerTest, ANodeThatIsPartOfAnArrivedOneIsADuplicate) {
   Ledger ledger{SlotTree(8), kElements, *pool_};
   ASSERT_OK(Offer(ledger, {0, 2}, 8));
   for (Subtree inside : {Subtree{0, 2}, Subtree{0, 0}, Subtree{2, 1}, Subtree{3, 0}}) {
-    ASSERT_OK_AND_ASSIGN(const Ledger::Outcome outcome, Offer(ledger, inside, 8));
-    EXPECT_EQ(outcome, Ledger::Outcome::kDuplicate);
+    ASSERT_OK_AND_ASSIGN(const Outcome outcome, Offer(ledger, inside, 8));
+    EXPECT_EQ(outcome, Outcome::kDuplicate);
   }
   EXPECT_EQ(ledger.held_buffers(), 1u);
 }
@@ -137,22 +145,49 @@ TEST_F(LedgerTest, PartialOverlapIsRefusedAndChangesNothing) {
 TEST_F(LedgerTest, NamesBeyondTheRightEdgeMeanTheSameNode) {
   Ledger ledger{SlotTree(5), kElements, *pool_};
   ASSERT_OK(Offer(ledger, {4, 2}, 5));
-  ASSERT_OK_AND_ASSIGN(const Ledger::Outcome outcome, Offer(ledger, {4, 0}, 5));
-  EXPECT_EQ(outcome, Ledger::Outcome::kDuplicate);
+  ASSERT_OK_AND_ASSIGN(const Outcome outcome, Offer(ledger, {4, 0}, 5));
+  EXPECT_EQ(outcome, Outcome::kDuplicate);
   ASSERT_OK(Offer(ledger, {0, 2}, 5));
   EXPECT_TRUE(ledger.complete());
   EXPECT_TRUE(SameBits(ledger.sum(), TreeSum(0, 8, 5)));
 }
 
-TEST_F(LedgerTest, RefusesWhatIsNoNodeAndWrongSizes) {
+TEST_F(LedgerTest, RefusesWhatIsNoNode) {
   Ledger ledger{SlotTree(6), kElements, *pool_};
-  const Values value(kElements);
-  EXPECT_THAT(ledger.Offer({1, 1}, AsPayload(value)), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_SUBTREE"));
-  EXPECT_THAT(ledger.Offer({6, 0}, AsPayload(value)), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_SUBTREE"));
-  EXPECT_THAT(ledger.Offer({0, 40}, AsPayload(value)), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_SUBTREE"));
-  EXPECT_THAT(ledger.Offer({0, 0}, AsPayload(value).substr(1)),
-              StatusIs(absl::StatusCode::kInvalidArgument, "PARAM_SHAPE_MISMATCH"));
+  for (Subtree none : {Subtree{1, 1}, Subtree{6, 0}, Subtree{0, 40}}) {
+    EXPECT_THAT(ledger.Find(none).status(), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_SUBTREE"));
+  }
   EXPECT_EQ(ledger.held_buffers(), 0u);
+}
+
+// What completes the step has the tree's sum and norm, whether it is stored or used while it is made: for every subtree
+// that can come last, with up to three levels merged at once.
+TEST_F(LedgerTest, TheLastContributionCanBeUsedWithoutStoringIt) {
+  constexpr uint32_t kSlots = 7;
+  constexpr float kAverage = 1.0f / kSlots;
+  const Values expected = TreeSum(0, 8, kSlots);
+  for (uint32_t last = 0; last < kSlots; ++last) {
+    Ledger ledger{SlotTree(kSlots), kElements, *pool_};
+    for (uint32_t slot = 0; slot < kSlots; ++slot) {
+      if (slot == last) continue;
+      ASSERT_OK(Offer(ledger, {slot, 0}, kSlots));
+    }
+    const Values value = SlotValue(last);
+    ASSERT_OK_AND_ASSIGN(const Ledger::Place place, ledger.Find({last, 0}));
+    ASSERT_TRUE(place.completes);
+    EXPECT_EQ(place.siblings.size(), last == 6 ? 2u : 3u);
+    GradientBlocks blocks = ledger.SumWith(place, {PayloadView(AsBytes(value))});
+    Values sum(kElements);
+    SquaredNormSum made(kAverage), stored(kAverage);
+    blocks.NextInto(absl::MakeSpan(sum), &made);
+    EXPECT_TRUE(SameBits(sum, expected)) << last;
+    EXPECT_FALSE(ledger.complete());
+    ledger.Store(place, {PayloadView(AsBytes(value))}, &stored);
+    ASSERT_TRUE(ledger.complete());
+    EXPECT_TRUE(SameBits(ledger.sum(), expected)) << last;
+    EXPECT_EQ(made.Total(), SquaredNorm(expected, kAverage));
+    EXPECT_EQ(stored.Total(), SquaredNorm(expected, kAverage));
+  }
 }
 
 TEST_F(LedgerTest, NamesTheMissingSlots) {
@@ -175,7 +210,7 @@ TEST_F(LedgerTest, BuffersAreUsedAgain) {
     for (uint32_t slot : {3, 1, 0, 2}) ASSERT_OK(Offer(ledger, {slot, 0}, 4));
     ledger.Reset();
   }
-  EXPECT_LE(pool_->allocated_bytes(), 3 * kElements * 4);
+  EXPECT_LE(pool_->allocated_bytes(), 3 * 32 * 4);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "server/store/snapshot.h"
 
 #include "common/base/crc32c.h"
-#include "common/tensor/dtype.h"
+#include "common/tensor/codec_half.h"
 
 namespace paramd {
 
@@ -12,7 +12,7 @@ absl::string_view Snapshot::payload(v1::Codec codec) const {
   }
   absl::call_once(bf16_once_, [this, values] {
     bf16_ = weights_.TakeAnother(static_cast<int64_t>((values.size() + 1) / 2));
-    FloatToBFloat16(values, absl::MakeSpan(reinterpret_cast<uint16_t*>(bf16_.data()), values.size()));
+    EncodeBf16(values, absl::MakeSpan(reinterpret_cast<uint16_t*>(bf16_.data()), values.size()));
   });
   return absl::string_view(reinterpret_cast<const char*>(bf16_.data()), values.size() * sizeof(uint16_t));
 }

@@ -46,6 +46,8 @@ v1::JobSpec TestSpec(const TestJobOptions& options) {
   optimizer.set_rho(0.99);
   optimizer.set_clip_norm(options.clip_norm);
   optimizer.set_non_finite(options.non_finite);
+  spec.mutable_communication()->set_push_codec(options.push_codec);
+  spec.mutable_communication()->set_topk_ratio(0.01);
   spec.mutable_resources()->set_workers(options.workers);
   spec.mutable_resources()->set_servers(options.servers);
   spec.mutable_resources()->set_chunk_elements(kChunkElements);

@@ -31,6 +31,7 @@ struct TestJobOptions {
   double learning_rate = 1;
   double clip_norm = 0;
   v1::NonFinitePolicy non_finite = v1::NON_FINITE_POLICY_FAIL;
+  v1::Codec push_codec = v1::CODEC_FP32;
 };
 
 inline constexpr uint64_t kTestGeneration = 3;

@@ -2,30 +2,28 @@
 
 #include <cmath>
 
-#include "server/store/vectorized.h"
-
 namespace paramd {
 
 namespace {
 
-PARAMD_VECTORIZED void UpdateAdagrad(const SegmentUpdate& update, float epsilon) {
-  const float* gradient = update.gradient.data();
-  const float* weights = update.weights.data();
-  float* new_weights = update.new_weights.data();
-  float* sum = update.state;
-  const int64_t size = static_cast<int64_t>(update.weights.size());
-  const float average = update.average, clip = update.clip;
-  const float rate = static_cast<float>(update.learning_rate), decay = static_cast<float>(update.weight_decay);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    const float g = gradient[i] * average * clip + decay * weights[i];
-    sum[i] = sum[i] + g * g;
-    new_weights[i] = weights[i] - rate * g / (std::sqrt(sum[i]) + epsilon);
+struct Rule {
+  static constexpr int kStates = 1;
+  float rate, decay, epsilon;
+
+  PARAMD_ELEMENTWISE float operator()(float gradient, float weight, float* state) const {
+    const float g = gradient + decay * weight;
+    state[0] = state[0] + g * g;
+    return weight - rate * g / (std::sqrt(state[0]) + epsilon);
   }
-}
+};
 
 }  // namespace
 
-void Adagrad::Update(const SegmentUpdate& update) const { UpdateAdagrad(update, epsilon_); }
+UpdateStep Adagrad::Prepare(const StepSettings& settings, Isa isa) const {
+  return MakeUpdateStep(Rule{.rate = static_cast<float>(settings.learning_rate),
+                             .decay = static_cast<float>(settings.weight_decay),
+                             .epsilon = epsilon_},
+                        isa);
+}
 
 }  // namespace paramd

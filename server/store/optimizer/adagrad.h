@@ -17,7 +17,7 @@ class Adagrad final : public Optimizer {
  public:
   explicit Adagrad(double epsilon) : epsilon_(static_cast<float>(epsilon)) {}
   std::vector<std::string> state_names() const override { return {"sum"}; }
-  void Update(const SegmentUpdate& update) const override;
+  UpdateStep Prepare(const StepSettings& settings, Isa isa) const override;
 
  private:
   const float epsilon_;

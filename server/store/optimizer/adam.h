@@ -20,7 +20,7 @@ class Adam final : public Optimizer {
   Adam(double beta1, double beta2, double epsilon, bool decoupled_decay)
       : beta1_(beta1), beta2_(beta2), epsilon_(epsilon), decoupled_decay_(decoupled_decay) {}
   std::vector<std::string> state_names() const override { return {"m", "v"}; }
-  void Update(const SegmentUpdate& update) const override;
+  UpdateStep Prepare(const StepSettings& settings, Isa isa) const override;
 
  private:
   const double beta1_;

@@ -17,6 +17,8 @@
 namespace paramd {
 namespace {
 
+const char* Bytes(const std::vector<float>& values) { return reinterpret_cast<const char*>(values.data()); }
+
 v1::OptimizerSpec SpecOf(const nlohmann::json& golden) {
   const std::string name = golden["name"];
   v1::OptimizerSpec spec;
@@ -49,15 +51,14 @@ void RunGolden(const nlohmann::json& golden, int copies) {
     const std::vector<float> golden_gradient = step["gradient"], expected = step["weights"];
     for (size_t i = 0; i < size; ++i) gradient[i] = 4 * golden_gradient[i % base];
     std::vector<float> next(size);
-    optimizer->Update({.gradient = gradient,
-                       .average = 0.25f,
-                       .weights = weights,
-                       .new_weights = absl::MakeSpan(next),
-                       .state = state.data(),
-                       .state_stride = static_cast<int64_t>(size),
-                       .learning_rate = step["rate"],
-                       .weight_decay = golden["weight_decay"],
-                       .update = ++update});
+    optimizer->Prepare({.learning_rate = step["rate"], .weight_decay = golden["weight_decay"], .update = ++update})
+        .Run({.gradient = Bytes(gradient),
+              .average = 0.25f,
+              .weights = weights.data(),
+              .new_weights = next.data(),
+              .state = state.data(),
+              .state_stride = static_cast<int64_t>(size),
+              .size = static_cast<int64_t>(size)});
     weights = std::move(next);
     for (size_t i = 0; i < size; ++i) {
       // PyTorch may use fused multiply-add: a few units in the last place per step.
@@ -106,25 +107,32 @@ struct Trained {
   std::vector<float> weights, state;
 };
 
-// Five updates of 1023 elements in segments of `segment`, in place or not.
-Trained Train(const Optimizer& optimizer, size_t segment, bool in_place) {
+struct TrainOptions {
+  Isa isa = DetectIsa();
+  size_t segment = 1023;
+  bool in_place = false;
+  size_t shift = 0;  // Of the gradient's bytes off their alignment.
+};
+
+// Five updates of 1023 elements in segments.
+Trained Train(const Optimizer& optimizer, const TrainOptions& options) {
   constexpr size_t kSize = 1023;
   Trained trained{.weights = Random(kSize, 1), .state = std::vector<float>(kSize * optimizer.state_count())};
   for (uint64_t update = 1; update <= 5; ++update) {
     const std::vector<float> gradient = Random(kSize, update + 10);
+    const std::string bytes = std::string(options.shift, 'x') + std::string(Bytes(gradient), kSize * sizeof(float));
     std::vector<float> next = trained.weights;
-    for (size_t begin = 0; begin < kSize; begin += segment) {
-      const size_t size = std::min(segment, kSize - begin);
-      optimizer.Update({.gradient = absl::MakeConstSpan(gradient).subspan(begin, size),
-                        .average = 1.0f / 3,
-                        .clip = 0.7f,
-                        .weights = absl::MakeConstSpan(in_place ? next : trained.weights).subspan(begin, size),
-                        .new_weights = absl::MakeSpan(next).subspan(begin, size),
-                        .state = trained.state.data() + begin,
-                        .state_stride = kSize,
-                        .learning_rate = 0.01,
-                        .weight_decay = 0.1,
-                        .update = update});
+    const UpdateStep step =
+        optimizer.Prepare({.learning_rate = 0.01, .weight_decay = 0.1, .update = update}, options.isa);
+    for (size_t begin = 0; begin < kSize; begin += options.segment) {
+      step.Run({.gradient = bytes.data() + options.shift + begin * sizeof(float),
+                .average = 1.0f / 3,
+                .clip = 0.7f,
+                .weights = (options.in_place ? next : trained.weights).data() + begin,
+                .new_weights = next.data() + begin,
+                .state = trained.state.data() + begin,
+                .state_stride = kSize,
+                .size = static_cast<int64_t>(std::min(options.segment, kSize - begin))});
     }
     trained.weights = next;
   }
@@ -132,15 +140,21 @@ Trained Train(const Optimizer& optimizer, size_t segment, bool in_place) {
 }
 
 // Segments of one element never reach the vector body: equal bits mean that vector width does not matter.
-TEST(OptimizerTest, BitsDoNotDependOnVectorWidthOrOnUpdatingInPlace) {
+TEST(OptimizerTest, BitsDoNotDependOnVectorWidthAlignmentOrUpdatingInPlace) {
   for (const v1::OptimizerSpec& spec : AllSpecs()) {
     ASSERT_OK_AND_ASSIGN(const auto optimizer, CreateOptimizer(spec));
-    const Trained whole = Train(*optimizer, 1023, false);
-    for (const auto& [segment, in_place] : {std::pair{1u, false}, {7u, false}, {1023u, true}, {64u, true}}) {
-      const Trained other = Train(*optimizer, segment, in_place);
-      EXPECT_EQ(std::memcmp(whole.weights.data(), other.weights.data(), 1023 * 4), 0)
-          << OptimizerName(spec.type()) << " in segments of " << segment;
-      EXPECT_EQ(whole.state, other.state) << OptimizerName(spec.type());
+    const Trained expected = Train(*optimizer, {.isa = Isa::kPortable, .segment = 1});
+    for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+      if (isa > DetectIsa()) continue;
+      for (const TrainOptions& options : {TrainOptions{.isa = isa}, TrainOptions{.isa = isa, .segment = 1},
+                                          TrainOptions{.isa = isa, .segment = 7}, TrainOptions{.isa = isa, .shift = 1},
+                                          TrainOptions{.isa = isa, .segment = 64, .in_place = true, .shift = 2}}) {
+        const Trained other = Train(*optimizer, options);
+        SCOPED_TRACE(absl::StrCat(OptimizerName(spec.type()), " ", std::string(IsaName(isa)), " in segments of ",
+                                  options.segment, ", shift ", options.shift));
+        EXPECT_EQ(std::memcmp(expected.weights.data(), other.weights.data(), 1023 * sizeof(float)), 0);
+        EXPECT_EQ(expected.state, other.state);
+      }
     }
   }
 }
@@ -150,13 +164,13 @@ TEST(OptimizerTest, ZeroLearningRateFreezes) {
     ASSERT_OK_AND_ASSIGN(const auto optimizer, CreateOptimizer(spec));
     const std::vector<float> weights = Random(40, 1), gradient = Random(40, 2);
     std::vector<float> next(40), state(40 * optimizer->state_count());
-    optimizer->Update({.gradient = gradient,
-                       .weights = weights,
-                       .new_weights = absl::MakeSpan(next),
-                       .state = state.data(),
-                       .state_stride = 40,
-                       .learning_rate = 0,
-                       .weight_decay = 0.1});
+    optimizer->Prepare({.learning_rate = 0, .weight_decay = 0.1})
+        .Run({.gradient = Bytes(gradient),
+              .weights = weights.data(),
+              .new_weights = next.data(),
+              .state = state.data(),
+              .state_stride = 40,
+              .size = 40});
     EXPECT_EQ(next, weights) << OptimizerName(spec.type());
   }
 }

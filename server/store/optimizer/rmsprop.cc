@@ -2,49 +2,36 @@
 
 #include <cmath>
 
-#include "server/store/vectorized.h"
-
 namespace paramd {
 
 namespace {
 
 struct Coefficients {
-  float rho, one_minus_rho, epsilon, momentum;
+  float rate, decay, rho, one_minus_rho, epsilon, momentum;
 };
 
-PARAMD_VECTORIZED void UpdatePlain(const SegmentUpdate& update, const Coefficients c) {
-  const float* gradient = update.gradient.data();
-  const float* weights = update.weights.data();
-  float* new_weights = update.new_weights.data();
-  float* square = update.state;
-  const int64_t size = static_cast<int64_t>(update.weights.size());
-  const float average = update.average, clip = update.clip;
-  const float rate = static_cast<float>(update.learning_rate), decay = static_cast<float>(update.weight_decay);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    const float g = gradient[i] * average * clip + decay * weights[i];
-    square[i] = square[i] * c.rho + c.one_minus_rho * g * g;
-    new_weights[i] = weights[i] - rate * g / (std::sqrt(square[i]) + c.epsilon);
-  }
-}
+struct PlainRule {
+  static constexpr int kStates = 1;
+  Coefficients c;
 
-PARAMD_VECTORIZED void UpdateMomentum(const SegmentUpdate& update, const Coefficients c) {
-  const float* gradient = update.gradient.data();
-  const float* weights = update.weights.data();
-  float* new_weights = update.new_weights.data();
-  float* square = update.state;
-  float* buffer = update.state + update.state_stride;
-  const int64_t size = static_cast<int64_t>(update.weights.size());
-  const float average = update.average, clip = update.clip;
-  const float rate = static_cast<float>(update.learning_rate), decay = static_cast<float>(update.weight_decay);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    const float g = gradient[i] * average * clip + decay * weights[i];
-    square[i] = square[i] * c.rho + c.one_minus_rho * g * g;
-    buffer[i] = buffer[i] * c.momentum + g / (std::sqrt(square[i]) + c.epsilon);
-    new_weights[i] = weights[i] - rate * buffer[i];
+  PARAMD_ELEMENTWISE float operator()(float gradient, float weight, float* state) const {
+    const float g = gradient + c.decay * weight;
+    state[0] = state[0] * c.rho + c.one_minus_rho * g * g;
+    return weight - c.rate * g / (std::sqrt(state[0]) + c.epsilon);
   }
-}
+};
+
+struct MomentumRule {
+  static constexpr int kStates = 2;
+  Coefficients c;
+
+  PARAMD_ELEMENTWISE float operator()(float gradient, float weight, float* state) const {
+    const float g = gradient + c.decay * weight;
+    state[0] = state[0] * c.rho + c.one_minus_rho * g * g;
+    state[1] = state[1] * c.momentum + g / (std::sqrt(state[0]) + c.epsilon);
+    return weight - c.rate * state[1];
+  }
+};
 
 }  // namespace
 
@@ -53,14 +40,14 @@ std::vector<std::string> RmsProp::state_names() const {
   return {"square"};
 }
 
-void RmsProp::Update(const SegmentUpdate& update) const {
-  const Coefficients c = {static_cast<float>(rho_), static_cast<float>(1 - rho_), static_cast<float>(epsilon_),
-                          static_cast<float>(momentum_)};
-  if (momentum_ > 0) {
-    UpdateMomentum(update, c);
-  } else {
-    UpdatePlain(update, c);
-  }
+UpdateStep RmsProp::Prepare(const StepSettings& settings, Isa isa) const {
+  const Coefficients c = {.rate = static_cast<float>(settings.learning_rate),
+                          .decay = static_cast<float>(settings.weight_decay),
+                          .rho = static_cast<float>(rho_),
+                          .one_minus_rho = static_cast<float>(1 - rho_),
+                          .epsilon = static_cast<float>(epsilon_),
+                          .momentum = static_cast<float>(momentum_)};
+  return momentum_ > 0 ? MakeUpdateStep(MomentumRule{c}, isa) : MakeUpdateStep(PlainRule{c}, isa);
 }
 
 }  // namespace paramd

@@ -19,7 +19,7 @@ class RmsProp final : public Optimizer {
  public:
   RmsProp(double rho, double epsilon, double momentum) : rho_(rho), epsilon_(epsilon), momentum_(momentum) {}
   std::vector<std::string> state_names() const override;
-  void Update(const SegmentUpdate& update) const override;
+  UpdateStep Prepare(const StepSettings& settings, Isa isa) const override;
 
  private:
   const double rho_;

@@ -1,67 +1,53 @@
 #include "server/store/optimizer/sgd.h"
 
-#include "server/store/vectorized.h"
-
 namespace paramd {
 
 namespace {
 
-PARAMD_VECTORIZED void UpdatePlain(const SegmentUpdate& update) {
-  const float* gradient = update.gradient.data();
-  const float* weights = update.weights.data();
-  float* new_weights = update.new_weights.data();
-  const int64_t size = static_cast<int64_t>(update.weights.size());
-  const float average = update.average, clip = update.clip;
-  const float rate = static_cast<float>(update.learning_rate), decay = static_cast<float>(update.weight_decay);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    const float g = gradient[i] * average * clip + decay * weights[i];
-    new_weights[i] = weights[i] - rate * g;
-  }
-}
+struct PlainRule {
+  static constexpr int kStates = 0;
+  float rate, decay;
 
-PARAMD_VECTORIZED void UpdateMomentum(const SegmentUpdate& update, float momentum) {
-  const float* gradient = update.gradient.data();
-  const float* weights = update.weights.data();
-  float* new_weights = update.new_weights.data();
-  float* buffer = update.state;
-  const int64_t size = static_cast<int64_t>(update.weights.size());
-  const float average = update.average, clip = update.clip;
-  const float rate = static_cast<float>(update.learning_rate), decay = static_cast<float>(update.weight_decay);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    const float g = gradient[i] * average * clip + decay * weights[i];
-    buffer[i] = momentum * buffer[i] + g;
-    new_weights[i] = weights[i] - rate * buffer[i];
+  PARAMD_ELEMENTWISE float operator()(float gradient, float weight, float* state) const {
+    const float g = gradient + decay * weight;
+    return weight - rate * g;
   }
-}
+};
 
-PARAMD_VECTORIZED void UpdateNesterov(const SegmentUpdate& update, float momentum) {
-  const float* gradient = update.gradient.data();
-  const float* weights = update.weights.data();
-  float* new_weights = update.new_weights.data();
-  float* buffer = update.state;
-  const int64_t size = static_cast<int64_t>(update.weights.size());
-  const float average = update.average, clip = update.clip;
-  const float rate = static_cast<float>(update.learning_rate), decay = static_cast<float>(update.weight_decay);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    const float g = gradient[i] * average * clip + decay * weights[i];
-    buffer[i] = momentum * buffer[i] + g;
-    new_weights[i] = weights[i] - rate * (g + momentum * buffer[i]);
+struct MomentumRule {
+  static constexpr int kStates = 1;
+  float rate, decay, momentum;
+
+  PARAMD_ELEMENTWISE float operator()(float gradient, float weight, float* state) const {
+    const float g = gradient + decay * weight;
+    state[0] = momentum * state[0] + g;
+    return weight - rate * state[0];
   }
-}
+};
+
+struct NesterovRule {
+  static constexpr int kStates = 1;
+  float rate, decay, momentum;
+
+  PARAMD_ELEMENTWISE float operator()(float gradient, float weight, float* state) const {
+    const float g = gradient + decay * weight;
+    state[0] = momentum * state[0] + g;
+    return weight - rate * (g + momentum * state[0]);
+  }
+};
 
 }  // namespace
 
-void Sgd::Update(const SegmentUpdate& update) const { UpdatePlain(update); }
+UpdateStep Sgd::Prepare(const StepSettings& settings, Isa isa) const {
+  return MakeUpdateStep(
+      PlainRule{.rate = static_cast<float>(settings.learning_rate), .decay = static_cast<float>(settings.weight_decay)},
+      isa);
+}
 
-void MomentumSgd::Update(const SegmentUpdate& update) const {
-  if (nesterov_) {
-    UpdateNesterov(update, momentum_);
-  } else {
-    UpdateMomentum(update, momentum_);
-  }
+UpdateStep MomentumSgd::Prepare(const StepSettings& settings, Isa isa) const {
+  const float rate = static_cast<float>(settings.learning_rate), decay = static_cast<float>(settings.weight_decay);
+  if (nesterov_) return MakeUpdateStep(NesterovRule{.rate = rate, .decay = decay, .momentum = momentum_}, isa);
+  return MakeUpdateStep(MomentumRule{.rate = rate, .decay = decay, .momentum = momentum_}, isa);
 }
 
 }  // namespace paramd

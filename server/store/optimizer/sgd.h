@@ -19,14 +19,14 @@ namespace paramd {
 class Sgd final : public Optimizer {
  public:
   std::vector<std::string> state_names() const override { return {}; }
-  void Update(const SegmentUpdate& update) const override;
+  UpdateStep Prepare(const StepSettings& settings, Isa isa) const override;
 };
 
 class MomentumSgd final : public Optimizer {
  public:
   MomentumSgd(double momentum, bool nesterov) : momentum_(static_cast<float>(momentum)), nesterov_(nesterov) {}
   std::vector<std::string> state_names() const override { return {"momentum"}; }
-  void Update(const SegmentUpdate& update) const override;
+  UpdateStep Prepare(const StepSettings& settings, Isa isa) const override;
 
  private:
   const float momentum_;
