@@ -20,6 +20,12 @@ size_t GradientPayload::BytesPerElement(v1::Codec codec) {
   }
 }
 
+GradientBlocks::GradientBlocks(const GradientPayload& payload, absl::Span<const float* const> addends)
+    : payload_(payload), addend_count_(addends.size()) {
+  assert(addends.size() <= kMaxAddends);
+  std::copy(addends.begin(), addends.end(), addends_.begin());
+}
+
 absl::string_view GradientBlocks::Read(size_t bytes) {
   size_t gathered = 0;
   while (gathered < bytes && fragment_ < payload_.bytes.fragment_count()) {
@@ -54,23 +60,23 @@ const char* GradientBlocks::Next(int64_t elements, float* scratch, SquaredNormSu
   assert(elements <= kBlockElements && position_ + elements <= payload_.elements());
   absl::string_view sum = ReadFloats(elements);
   const absl::Span<float> out(scratch, elements);
-  for (size_t i = 0; i < addends_.size(); ++i) {
+  for (size_t i = 0; i < addend_count_; ++i) {
     const absl::Span<const float> addend(addends_[i] + position_, elements);
-    if (norm != nullptr && i + 1 == addends_.size()) {
+    if (norm != nullptr && i + 1 == addend_count_) {
       SumBytes(sum, addend, out, *norm);
     } else {
       SumBytes(sum, addend, out);
     }
     sum = AsBytes(out);
   }
-  if (norm != nullptr && addends_.empty()) norm->AddBytes(sum);
+  if (norm != nullptr && addend_count_ == 0) norm->AddBytes(sum);
   position_ += elements;
   return sum.data();
 }
 
 void GradientBlocks::NextInto(absl::Span<float> out, SquaredNormSum* norm) {
   const char* sum = Next(static_cast<int64_t>(out.size()), out.data(), norm);
-  if (addends_.empty()) std::memcpy(out.data(), sum, out.size() * sizeof(float));
+  if (addend_count_ == 0) std::memcpy(out.data(), sum, out.size() * sizeof(float));
 }
 
 double SquaredNorm(const GradientPayload& payload, float average) {

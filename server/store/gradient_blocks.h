@@ -12,10 +12,10 @@
 #ifndef PARAMD_SERVER_STORE_GRADIENT_BLOCKS_H_
 #define PARAMD_SERVER_STORE_GRADIENT_BLOCKS_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
-#include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/tensor/payload.h"
@@ -39,12 +39,10 @@ class GradientBlocks {
   // A block, its sums and what the optimizer reads and writes of it fit into the first-level cache together. A multiple
   // of SquaredNormSum::kLanes.
   static constexpr int64_t kBlockElements = 1024;
-  // A slot tree is at most 12 levels high.
-  using Addends = absl::InlinedVector<const float*, 12>;
+  static constexpr size_t kMaxAddends = 12;  // A slot tree is no higher.
 
-  // Each addend has as many elements as the payload.
-  explicit GradientBlocks(const GradientPayload& payload, Addends addends = {})
-      : payload_(payload), addends_(std::move(addends)) {}
+  // Each of the addends, at most kMaxAddends, has as many elements as the payload.
+  explicit GradientBlocks(const GradientPayload& payload, absl::Span<const float* const> addends = {});
 
   // The next `elements` <= kBlockElements, as bytes at any address: in `scratch`, or where they lie already. Adds them
   // to `norm` unless that is null. Together no more than the payload has.
@@ -59,7 +57,8 @@ class GradientBlocks {
   absl::string_view ReadFloats(int64_t elements);
 
   const GradientPayload payload_;
-  const Addends addends_;
+  std::array<const float*, kMaxAddends> addends_;
+  const size_t addend_count_;
   int64_t position_ = 0;  // In elements.
   size_t fragment_ = 0;
   size_t offset_ = 0;  // Within the fragment.

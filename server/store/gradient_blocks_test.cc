@@ -54,7 +54,7 @@ struct Summed {
 };
 
 Summed SumUp(const GradientPayload& payload, const std::vector<Values>& addends, float average) {
-  GradientBlocks::Addends pointers;
+  std::vector<const float*> pointers;
   for (const Values& addend : addends) pointers.push_back(addend.data());
   GradientBlocks blocks(payload, pointers);
   SquaredNormSum norm(average);

@@ -1,6 +1,7 @@
 #include "server/store/ledger.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,9 +39,9 @@ absl::StatusOr<Ledger::Place> Ledger::Find(Subtree subtree) const {
 }
 
 GradientBlocks Ledger::SumWith(const Place& place, const GradientPayload& payload) const {
-  GradientBlocks::Addends addends;
-  for (size_t sibling : place.siblings) addends.push_back(nodes_[sibling].sum.data());
-  return GradientBlocks(payload, std::move(addends));
+  std::array<const float*, GradientBlocks::kMaxAddends> addends;
+  for (size_t i = 0; i < place.siblings.size(); ++i) addends[i] = nodes_[place.siblings[i]].sum.data();
+  return GradientBlocks(payload, absl::MakeConstSpan(addends).first(place.siblings.size()));
 }
 
 void Ledger::Store(const Place& place, const GradientPayload& payload, SquaredNormSum* norm) {

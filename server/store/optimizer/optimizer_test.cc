@@ -51,14 +51,15 @@ void RunGolden(const nlohmann::json& golden, int copies) {
     const std::vector<float> golden_gradient = step["gradient"], expected = step["weights"];
     for (size_t i = 0; i < size; ++i) gradient[i] = 4 * golden_gradient[i % base];
     std::vector<float> next(size);
-    optimizer->Prepare({.learning_rate = step["rate"], .weight_decay = golden["weight_decay"], .update = ++update})
-        .Run({.gradient = Bytes(gradient),
-              .average = 0.25f,
-              .weights = weights.data(),
-              .new_weights = next.data(),
-              .state = state.data(),
-              .state_stride = static_cast<int64_t>(size),
-              .size = static_cast<int64_t>(size)});
+    optimizer->Update({.gradient = gradient,
+                       .average = 0.25f,
+                       .weights = weights,
+                       .new_weights = absl::MakeSpan(next),
+                       .state = state.data(),
+                       .state_stride = static_cast<int64_t>(size),
+                       .learning_rate = step["rate"],
+                       .weight_decay = golden["weight_decay"],
+                       .update = ++update});
     weights = std::move(next);
     for (size_t i = 0; i < size; ++i) {
       // PyTorch may use fused multiply-add: a few units in the last place per step.
@@ -164,13 +165,13 @@ TEST(OptimizerTest, ZeroLearningRateFreezes) {
     ASSERT_OK_AND_ASSIGN(const auto optimizer, CreateOptimizer(spec));
     const std::vector<float> weights = Random(40, 1), gradient = Random(40, 2);
     std::vector<float> next(40), state(40 * optimizer->state_count());
-    optimizer->Prepare({.learning_rate = 0, .weight_decay = 0.1})
-        .Run({.gradient = Bytes(gradient),
-              .weights = weights.data(),
-              .new_weights = next.data(),
-              .state = state.data(),
-              .state_stride = 40,
-              .size = 40});
+    optimizer->Update({.gradient = gradient,
+                       .weights = weights,
+                       .new_weights = absl::MakeSpan(next),
+                       .state = state.data(),
+                       .state_stride = 40,
+                       .learning_rate = 0,
+                       .weight_decay = 0.1});
     EXPECT_EQ(next, weights) << OptimizerName(spec.type());
   }
 }
