@@ -6,159 +6,155 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/error.h"
-#include "common/rpc/error_status.h"
-#include "worker/parameter_client/codec.h"
+#include "common/base/status_macros.h"
+#include "common/tensor/payload.h"
 
 namespace paramd {
 namespace {
 
-constexpr int kDamagedAttempts = 3;
 constexpr absl::Duration kTick = absl::Milliseconds(500);
-constexpr absl::Duration kComeBackLater = absl::Milliseconds(100);
 
-// Ends of a call that no reconnection mends.
-bool Permanent(grpc::StatusCode code) {
-  return code == grpc::StatusCode::UNIMPLEMENTED || code == grpc::StatusCode::PERMISSION_DENIED ||
-         code == grpc::StatusCode::UNAUTHENTICATED || code == grpc::StatusCode::INVALID_ARGUMENT;
+std::shared_ptr<EncodedBuffers> MakeEncoder(const ParameterClientOptions& options) {
+  if (options.codecs == nullptr || options.codecs->lossless()) return nullptr;
+  return std::make_shared<EncodedBuffers>(*options.codecs, options.segment);
+}
+
+absl::string_view Bytes(absl::Span<const float> values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
 }
 
 }  // namespace
 
 ParameterClientCore::ParameterClientCore(ParameterClientOptions options, const ArenaPlan& plan)
-    : options_(std::move(options)) {
-  absl::MutexLock lock(&mutex_);
-  const v1::Placement& placement = options_.placement;
-  for (int i = 0; i < placement.servers_size(); ++i) {
-    Server server;
-    server.name =
-        absl::StrCat("server ", i, " (", placement.servers(i).node_id(), " at ", placement.servers(i).address(), ")");
-    server.channel =
-        CreateChannel(placement.servers(i).address(),
-                      {.kind = ChannelKind::kBulk,
-                       .max_message_bytes = plan.chunk_elements() * int64_t{sizeof(float)} + kMessageOverheadBytes});
-    server.stub = v1::ParameterService::NewStub(server.channel);
-    server.backoff = std::make_unique<Backoff>(options_.reconnect, options_.caller.worker_incarnation + i);
-    servers_.push_back(std::move(server));
-  }
+    : options_(std::move(options)),
+      holds_(std::make_shared<PayloadHolds>(plan.chunk_count())),
+      encoder_(MakeEncoder(options_)) {
+  for (int chunk = 0; chunk < plan.chunk_count(); ++chunk) chunk_elements_.push_back(plan.ChunkRange(chunk).size());
+  MakeLinks(plan);
+}
+
+void ParameterClientCore::MakeLinks(const ArenaPlan& plan) {
+  const int servers = options_.placement.servers_size();
+  const int streams = options_.streams_per_server;
+  std::vector<std::vector<int>> chunks(static_cast<size_t>(servers) * streams);  // By link.
+  std::vector<int> dealt(servers, 0);
   for (int chunk = 0; chunk < plan.chunk_count(); ++chunk) {
-    chunk_elements_.push_back(plan.ChunkRange(chunk).size());
-    chunks_.emplace_back().server = static_cast<int>(placement.chunk_server(chunk));
+    const auto server = static_cast<int>(options_.placement.chunk_server(chunk));
+    const int link = server * streams + dealt[server]++ % streams;
+    routes_.push_back({.link = link, .index = static_cast<int>(chunks[link].size())});
+    chunks[link].push_back(chunk);
+  }
+  const int64_t credit = options_.max_bytes_in_flight;
+  for (int link = 0; link < servers * streams; ++link) {
+    links_.push_back(std::make_unique<ServerLink>(
+        ServerLinkOptions{.client = options_,
+                          .server = link / streams,
+                          .stream = link % streams,
+                          .chunks = std::move(chunks[link]),
+                          .max_message_bytes = plan.chunk_elements() * int64_t{sizeof(float)} + kMessageOverheadBytes,
+                          .credit_bytes = credit == 0 ? 0 : std::max<int64_t>(credit / streams, 1),
+                          .owner = *this,
+                          .holds = holds_,
+                          .open_requests = open_requests_}));
   }
 }
 
 void ParameterClientCore::Start() {
-  {
-    absl::MutexLock lock(&mutex_);
-    for (size_t i = 0; i < servers_.size(); ++i) Connect(static_cast<int>(i));
-  }
+  for (const auto& link : links_) link->Start();
   timer_ = std::thread([this] { RunTimer(); });
 }
 
 void ParameterClientCore::Stop() {
+  Fail(absl::CancelledError("parameter client stopped"));
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
-    FailLocked(absl::CancelledError("parameter client stopped"));
-    const auto quiet = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return live_streams_ == 0; };
-    mutex_.Await(absl::Condition(&quiet));
+    timer_wake_.SignalAll();
   }
   if (timer_.joinable()) timer_.join();
+  for (const auto& link : links_) link->Stop();
+  // The calls are over, but a connection may still be writing the rest of a message.
+  if (options_.payload_owner == nullptr) holds_->WaitForAll();
 }
 
 absl::Status ParameterClientCore::WaitForConnections(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
-  std::vector<std::pair<std::string, std::shared_ptr<grpc::Channel>>> channels;
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const Server& server : servers_) channels.emplace_back(server.name, server.channel);
-  }
-  for (const auto& [name, channel] : channels) {
-    // In slices, so that Cancel ends the wait.
-    while (!channel->WaitForConnected(absl::ToChronoTime(std::min(deadline, absl::Now() + absl::Milliseconds(200))))) {
-      const absl::Status now = status();
-      if (!now.ok()) return now;
+  for (const auto& link : links_) {
+    // In slices, so that Cancel ends the wait, and because a link may turn to another channel.
+    while (!link->channel()->WaitForConnected(
+        absl::ToChronoTime(std::min(deadline, absl::Now() + absl::Milliseconds(200))))) {
+      RETURN_IF_ERROR(status());
       if (absl::Now() < deadline) continue;
       return MakeError(absl::StatusCode::kUnavailable, "SERVER_UNREACHABLE",
-                       absl::StrCat("no connection to ", name, " within ", absl::FormatDuration(timeout)));
+                       absl::StrCat("no connection to ", link->name(), " within ", absl::FormatDuration(timeout)));
     }
   }
   return status();
 }
 
-absl::Status ParameterClientCore::Send(const ParameterCall& call) {
+absl::Status ParameterClientCore::Check(const ParameterCall& call) const {
   if (call.chunk < 0 || call.chunk >= static_cast<int>(chunk_elements_.size())) {
     return absl::InvalidArgumentError(absl::StrCat("no chunk ", call.chunk));
   }
-  if (call.push && static_cast<int64_t>(call.push->payload.size()) != chunk_elements_[call.chunk]) {
-    return absl::InvalidArgumentError(absl::StrCat("push of ", call.push->payload.size(), " elements to chunk ",
-                                                   call.chunk, " of ", chunk_elements_[call.chunk]));
-  }
-  if (call.pull && static_cast<int64_t>(call.pull->landing.size()) != chunk_elements_[call.chunk]) {
-    return absl::InvalidArgumentError(absl::StrCat("pull of chunk ", call.chunk, " of ", chunk_elements_[call.chunk],
-                                                   " elements into ", call.pull->landing.size()));
-  }
-  absl::MutexLock lock(&mutex_);
-  if (!status_.ok()) return status_;
-  Chunk& chunk = chunks_[call.chunk];
-  if (call.pull && (chunk.pulling || chunk.has_weights)) {
-    return absl::FailedPreconditionError(absl::StrCat("chunk ", call.chunk, " is being pulled already"));
-  }
-  if (open_requests_ >= options_.max_open_requests) {
-    return absl::ResourceExhaustedError(absl::StrCat(open_requests_, " requests are open"));
-  }
-  const uint64_t id = next_id_++;
-  Server& server = servers_[chunk.server];
-  server.open.emplace(id, Request{.call = call, .created = absl::Now()});
-  server.unsent.push_back(id);
-  ++open_requests_;
-  ++chunk.open;
-  if (call.pull) {
-    chunk.pulling = true;
-    chunk.landing = call.pull->landing;
-  }
-  Pump(chunk.server);
+  const auto elements = static_cast<size_t>(chunk_elements_[call.chunk]);
+  const auto check = [&](absl::string_view what, size_t size) {
+    if (size == elements) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " of ", size, " elements for chunk ", call.chunk, " of ", elements));
+  };
+  if (call.push) RETURN_IF_ERROR(check("payload", call.push->payload.size()));
+  if (call.push && !call.push->residual.empty()) RETURN_IF_ERROR(check("residual", call.push->residual.size()));
+  if (call.pull) RETURN_IF_ERROR(check("landing", call.pull->landing.size()));
   return absl::OkStatus();
 }
 
-absl::StatusOr<ChunkVersion> ParameterClientCore::WaitForChunk(int index) {
-  if (index < 0 || index >= static_cast<int>(chunk_elements_.size())) {
-    return absl::InvalidArgumentError(absl::StrCat("no chunk ", index));
+absl::StatusOr<PushBytes> ParameterClientCore::Encode(const ParameterCall& call, const ServerLink& link) {
+  const PushPart& part = *call.push;
+  PushBytes push = {.raw_bytes = static_cast<int64_t>(part.payload.size() * sizeof(float))};
+  if (encoder_ == nullptr || options_.codecs->CodecOf(call.chunk) == v1::CODEC_FP32) {
+    push.bytes = Bytes(part.payload);
+    push.owner = options_.payload_owner;
+  } else {
+    const absl::Span<float> residual = options_.codecs->NeedsResidual(call.chunk) ? part.residual : absl::Span<float>();
+    ASSIGN_OR_RETURN(std::shared_ptr<const EncodedBuffer> encoded,
+                     encoder_->Encode(call.chunk, part.payload, residual));
+    push.bytes = encoded->bytes();
+    push.owner = std::move(encoded);
+    push.codec = options_.codecs->CodecOf(call.chunk);
   }
-  std::string payload;
-  absl::Span<float> weights;
-  ChunkVersion version;
-  bool copy = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    Chunk& chunk = chunks_[index];
-    const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return chunk.open == 0 || !status_.ok(); };
-    mutex_.Await(absl::Condition(&settled));
-    if (!status_.ok()) return status_;
-    copy = std::exchange(chunk.has_weights, false);
-    payload = std::move(chunk.weights);
-    chunk.weights.clear();
-    weights = chunk.landing;
-    version = chunk.version;
+  if (link.wants_checksum()) {
+    push.crc32c = Crc32c(PayloadView(push.bytes));
+    push.has_crc32c = true;
   }
-  if (copy) DecodeWeights(payload, weights);
-  return version;
+  return push;
+}
+
+absl::Status ParameterClientCore::Send(const ParameterCall& call) {
+  RETURN_IF_ERROR(Check(call));
+  const Route route = routes_[call.chunk];
+  ServerLink& link = *links_[route.link];
+  PushBytes push;
+  if (call.push) {
+    ASSIGN_OR_RETURN(push, Encode(call, link));
+  }
+  return link.Send(route.index, call, std::move(push));
+}
+
+absl::StatusOr<ChunkVersion> ParameterClientCore::WaitForChunk(int chunk) {
+  if (chunk < 0 || chunk >= static_cast<int>(chunk_elements_.size())) {
+    return absl::InvalidArgumentError(absl::StrCat("no chunk ", chunk));
+  }
+  return links_[routes_[chunk].link]->WaitForChunk(routes_[chunk].index);
 }
 
 void ParameterClientCore::Fail(const absl::Status& reason) {
-  absl::MutexLock lock(&mutex_);
-  FailLocked(reason);
-}
-
-void ParameterClientCore::FailLocked(const absl::Status& reason) {
-  if (status_.ok()) status_ = reason;
-  for (Server& server : servers_) {
-    Cancel(server);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!status_.ok()) return;
+    status_ = reason;
   }
-  timer_wake_.SignalAll();
-}
-
-void ParameterClientCore::Cancel(Server& server) {
-  if (server.stream != nullptr && !server.broken) server.stream->Cancel();
+  for (const auto& link : links_) link->Fail(reason);
+  holds_->Cancel();  // After the links: who waits for a payload finds the reason there.
 }
 
 absl::Status ParameterClientCore::status() const {
@@ -167,198 +163,25 @@ absl::Status ParameterClientCore::status() const {
 }
 
 ParameterClientStats ParameterClientCore::stats() const {
+  ParameterClientStats stats;
+  for (const auto& link : links_) AddStats(link->stats(), stats);
+  return stats;
+}
+
+void ParameterClientCore::WakeTimer() {
   absl::MutexLock lock(&mutex_);
-  return stats_;
-}
-
-void ParameterClientCore::Connect(int index) {
-  Server& server = servers_[index];
-  server.broken = false;
-  server.writing = false;
-  server.stream = new ParameterStream(*this, index);  // Deletes itself before OnEnded.
-  ++live_streams_;
-  server.stream->Start(*server.stub);
-  Pump(index);
-}
-
-void ParameterClientCore::Pump(int index) {
-  Server& server = servers_[index];
-  if (server.stream == nullptr || server.broken || server.writing || server.unsent.empty() || !status_.ok()) return;
-  const uint64_t id = server.unsent.front();
-  server.unsent.pop_front();
-  Request& request = server.open.at(id);
-  request.queued = false;
-  // The grace covers the way; the server counts its deadline from arrival.
-  request.answer_by = absl::Now() + options_.request_deadline + options_.answer_grace;
-  const ParameterCall call = request.call;
-  ParameterStream* const stream = server.stream;
-  // Nobody else touches the stream's message, and nobody releases the stream, while `writing` is set.
-  server.writing = true;
-  if (call.push) stats_.pushed_bytes += static_cast<int64_t>(call.push->payload.size() * sizeof(float));
-  mutex_.Unlock();
-  EncodeCall(options_.caller, call, id, static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.request_deadline)),
-             stream->request());
-  mutex_.Lock();
-  stream->Write();
-}
-
-void ParameterClientCore::OnWritten(ParameterStream& stream) {
-  absl::MutexLock lock(&mutex_);
-  Server& server = servers_[stream.server()];
-  server.writing = false;
-  if (server.broken) {
-    stream.Release();
-  } else {
-    Pump(stream.server());
-  }
-}
-
-void ParameterClientCore::OnBroken(ParameterStream& stream) {
-  absl::MutexLock lock(&mutex_);
-  Server& server = servers_[stream.server()];
-  server.broken = true;
-  if (!server.writing) stream.Release();
-}
-
-void ParameterClientCore::OnEnded(int index, const grpc::Status& status) {
-  absl::MutexLock lock(&mutex_);
-  Server& server = servers_[index];
-  const absl::Time now = absl::Now();
-  server.stream = nullptr;
-  server.last_error = status.ok() ? "stream closed by the server" : status.error_message();
-  server.silent_since = std::min(server.silent_since, now);
-  server.reconnect_at = now + server.backoff->Next();
-  server.unsent.clear();
-  for (auto& [id, request] : server.open) {
-    if (!request.queued) ++stats_.retries;
-    request.queued = true;
-    request.answer_by = request.resend_at = absl::InfiniteFuture();
-    server.unsent.push_back(id);
-  }
-  if (Permanent(status.error_code()) && status_.ok()) {
-    FailLocked(Annotate(FromGrpcStatus(status), server.name));
-  }
-  --live_streams_;
+  timer_wanted_ = true;
   timer_wake_.SignalAll();
 }
 
-void ParameterClientCore::OnResponse(ParameterStream& stream, v1::ParameterResponse& response) {
-  absl::Status status = AnswerStatus(response);
-  int64_t elements = -1;
-  {
-    absl::MutexLock lock(&mutex_);
-    Server& server = servers_[stream.server()];
-    server.silent_since = absl::InfiniteFuture();
-    server.backoff->Reset();
-    const auto it = server.open.find(response.request_id());
-    if (it == server.open.end()) return;  // An answer to nothing that is open.
-    if (it->second.call.pull) elements = chunk_elements_[it->second.call.chunk];
-  }
-  // Only this stream's reads, one at a time, erase the server's requests: the entry stays while the mutex is not held.
-  if (status.ok() && elements >= 0) status = CheckWeights(response, elements);
-  absl::MutexLock lock(&mutex_);
-  Server& server = servers_[stream.server()];
-  if (status.ok()) {
-    Accept(server, response.request_id(), response);
-  } else {
-    Refuse(server, response.request_id(), status);
-  }
-}
-
-void ParameterClientCore::Accept(Server& server, uint64_t id, v1::ParameterResponse& response) {
-  const auto it = server.open.find(id);
-  const Request& request = it->second;
-  Chunk& chunk = chunks_[request.call.chunk];
-  if (response.duplicate()) ++stats_.duplicates;
-  if (request.call.pull) {
-    stats_.pulled_bytes += static_cast<int64_t>(response.payload().size());
-    chunk.weights = std::move(*response.mutable_payload());
-    chunk.has_weights = true;
-    chunk.pulling = false;
-  }
-  if (response.version() >= chunk.version.version) {
-    chunk.version = {.version = response.version(), .min_clock = response.min_clock()};
-  }
-  if (request.queued) std::erase(server.unsent, id);
-  server.open.erase(it);
-  --open_requests_;
-  --chunk.open;
-}
-
-void ParameterClientCore::Refuse(Server& server, uint64_t id, const absl::Status& status) {
-  Request& request = server.open.at(id);
-  const absl::Time now = absl::Now();
-  switch (status.code()) {
-    case absl::StatusCode::kDeadlineExceeded:  // The barrier lasts longer than one attempt.
-      return Requeue(server, id, now);
-    case absl::StatusCode::kUnavailable:
-      return Requeue(server, id, now + kComeBackLater);
-    case absl::StatusCode::kDataLoss:
-      if (++request.damaged < kDamagedAttempts) return Requeue(server, id, now);
-      break;
-    default:
-      break;
-  }
-  FailLocked(Annotate(status, absl::StrCat("chunk ", request.call.chunk, " on ", server.name)));
-}
-
-void ParameterClientCore::Requeue(Server& server, uint64_t id, absl::Time when) {
-  Request& request = server.open.at(id);
-  request.answer_by = absl::InfiniteFuture();
-  ++stats_.retries;
-  if (when > absl::Now()) {
-    request.resend_at = when;
-    timer_wake_.SignalAll();
-    return;
-  }
-  request.resend_at = absl::InfiniteFuture();
-  if (!request.queued) server.unsent.push_back(id);
-  request.queued = true;
-  Pump(chunks_[request.call.chunk].server);
-}
-
 void ParameterClientCore::RunTimer() {
-  absl::MutexLock lock(&mutex_);
-  while (!stopping_) {
-    const absl::Time now = absl::Now();
-    absl::Time wake = now + kTick;
-    for (size_t i = 0; i < servers_.size() && status_.ok(); ++i) {
-      Tick(static_cast<int>(i), now);
-      const Server& server = servers_[i];
-      if (server.stream == nullptr) wake = std::min(wake, server.reconnect_at);
-      for (const auto& [id, request] : server.open) wake = std::min(wake, request.resend_at);
-    }
-    timer_wake_.WaitWithDeadline(&mutex_, wake);
-  }
-}
-
-void ParameterClientCore::Tick(int index, absl::Time now) {
-  Server& server = servers_[index];
-  if (now - server.silent_since > options_.reconnect_limit) {
-    return FailLocked(MakeError(absl::StatusCode::kUnavailable, "SERVER_UNREACHABLE",
-                                absl::StrCat(server.name, " has not answered for ",
-                                             absl::FormatDuration(options_.reconnect_limit), ": ", server.last_error)));
-  }
-  bool dead = false;
-  for (auto& [id, request] : server.open) {
-    if (now - request.created > options_.answer_limit) {
-      return FailLocked(MakeError(absl::StatusCode::kDeadlineExceeded, "ANSWER_TIMEOUT",
-                                  absl::StrCat("chunk ", request.call.chunk, " on ", server.name, ": no answer within ",
-                                               absl::FormatDuration(options_.answer_limit))));
-    }
-    dead = dead || now > request.answer_by;
-    if (now < request.resend_at) continue;
-    request.resend_at = absl::InfiniteFuture();
-    if (!request.queued) server.unsent.push_back(id);
-    request.queued = true;
-  }
-  if (dead && server.stream != nullptr) {
-    Cancel(server);  // OnEnded reconnects and sends everything again.
-  } else if (server.stream == nullptr && now >= server.reconnect_at) {
-    ++stats_.reconnections;
-    Connect(index);
-  } else {
-    Pump(index);
+  while (true) {
+    absl::Time wake = absl::Now() + kTick;
+    for (const auto& link : links_) wake = std::min(wake, link->Tick(absl::Now()));
+    absl::MutexLock lock(&mutex_);
+    if (!timer_wanted_ && !stopping_) timer_wake_.WaitWithDeadline(&mutex_, wake);
+    if (stopping_) return;
+    timer_wanted_ = false;
   }
 }
 

@@ -14,14 +14,16 @@ enum class TransportPolicy {
 
 enum class ChecksumPolicy {
   kAuto,    // Payloads over TCP carry a CRC-32C; those that do not leave the host do not.
-  kAlways,  // Payloads in shared memory too.
+  kAlways,  // Pushes that do not leave the host carry one too.
 };
+
+inline constexpr int kMaxStreamsPerServer = 16;
 
 struct DataPlaneOptions {
   TransportPolicy transport = TransportPolicy::kAuto;
   bool shared_memory = true;  // Over unix sockets, payloads go through memory that the server maps, if it agrees.
   ChecksumPolicy checksum = ChecksumPolicy::kAuto;
-  int streams_per_server = 1;  // Each with a connection of its own; a chunk always takes the same one. 1..16.
+  int streams_per_server = 1;  // Each with a connection of its own; a chunk always takes the same one.
   // Bytes of pushes sent to a server and not yet acknowledged; one push may always be on its way. 0: no bound.
   int64_t max_bytes_in_flight = 0;
 };

@@ -4,9 +4,14 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/crc32c.h"
 #include "common/base/error.h"
+#include "common/base/host.h"
+#include "common/base/shared_memory.h"
+#include "common/base/status_macros.h"
+#include "common/tensor/codec_half.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 
@@ -14,7 +19,9 @@ namespace paramd {
 
 struct FakeParameterService::Call {
   grpc::ServerReaderWriter<v1::ParameterResponse, v1::ParameterRequest>* stream = nullptr;
+  bool local = false;   // Over the unix socket.
   bool closed = false;  // Guarded by the service's mutex.
+  std::shared_ptr<AttachedSegment> segment;
 };
 
 FakeParameterService::FakeParameterService(const ArenaPlan& plan, FakeParameterOptions options)
@@ -32,12 +39,16 @@ void FakeParameterService::Start() {
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(16 << 20);
   builder.AddListeningPort(absl::StrCat("127.0.0.1:", port_), grpc::InsecureServerCredentials(), &port_);
+  if (!options_.local_socket.empty()) {
+    builder.AddListeningPort("unix:" + options_.local_socket, grpc::InsecureServerCredentials());
+  }
   builder.RegisterService(this);
   server_ = builder.BuildAndStart();
 }
 
 void FakeParameterService::Stop() {
   if (server_ == nullptr) return;
+  ReleaseStalled();
   server_->Shutdown(std::chrono::system_clock::now());
   server_->Wait();
   server_.reset();
@@ -51,6 +62,8 @@ v1::Placement FakeParameterService::placement() const {
   v1::ServerPlacement& server = *placement.add_servers();
   server.set_node_id("fake");
   server.set_address(address());
+  server.set_host_id(HostId());
+  if (!options_.local_socket.empty()) server.set_local_address("unix:" + options_.local_socket);
   for (uint32_t i = 0; i < options_.workers; ++i) placement.add_workers();
   for (size_t i = 0; i < chunks_.size(); ++i) placement.add_chunk_server(0);
   placement.set_arena_elements(arena_elements_);
@@ -60,6 +73,11 @@ v1::Placement FakeParameterService::placement() const {
 void FakeParameterService::SetFault(std::function<Fault(const v1::ParameterRequest&)> fault) {
   absl::MutexLock lock(&mutex_);
   fault_ = std::move(fault);
+}
+
+void FakeParameterService::ReleaseStalled() {
+  absl::MutexLock lock(&mutex_);
+  released_ = true;
 }
 
 void FakeParameterService::SetWeights(const std::vector<float>& weights) {
@@ -93,10 +111,21 @@ int64_t FakeParameterService::applied_pushes() const {
   return applied_;
 }
 
+FakeParameterService::SharedMemoryUse FakeParameterService::shared_memory_use() const {
+  absl::MutexLock lock(&mutex_);
+  return shared_;
+}
+
+std::vector<uint32_t> FakeParameterService::arrivals() const {
+  absl::MutexLock lock(&mutex_);
+  return arrivals_;
+}
+
 grpc::Status FakeParameterService::Exchange(
     grpc::ServerContext* context, grpc::ServerReaderWriter<v1::ParameterResponse, v1::ParameterRequest>* stream) {
   auto call = std::make_shared<Call>();
   call->stream = stream;
+  call->local = absl::StartsWith(context->peer(), "unix:");
   v1::ParameterRequest request;
   bool go_on = true;
   while (go_on && stream->Read(&request)) go_on = Handle(call, request);
@@ -107,12 +136,22 @@ grpc::Status FakeParameterService::Exchange(
 
 bool FakeParameterService::Handle(const std::shared_ptr<Call>& call, const v1::ParameterRequest& request) {
   absl::MutexLock lock(&mutex_);
+  if (request.operation() == v1::OPERATION_ATTACH) {
+    if (options_.ignore_attach) return true;
+    Refuse(*call, request, Attach(*call, request));
+    return true;
+  }
+  arrivals_.push_back(request.chunk());
   v1::ParameterRequest anonymous = request;
   anonymous.clear_request_id();
   ++seen_[anonymous.SerializeAsString()];
   const Fault fault = fault_ ? fault_(request) : Fault::kNone;
   if (fault == Fault::kBreakBefore) return false;
   if (fault == Fault::kIgnore) return true;
+  if (fault == Fault::kStall) {
+    mutex_.Await(absl::Condition(&released_));
+    return false;
+  }
   absl::Status status;
   bool duplicate = false;
   if (fault == Fault::kUnavailable) status = MakeError(absl::StatusCode::kUnavailable, "BUSY", "come back later");
@@ -122,15 +161,10 @@ bool FakeParameterService::Handle(const std::shared_ptr<Call>& call, const v1::P
   if (fault == Fault::kDamagedRequest) status = MakeError(absl::StatusCode::kDataLoss, "CHECKSUM_MISMATCH", "damaged");
   if (status.ok() && request.chunk() >= chunks_.size()) status = absl::InvalidArgumentError("no such chunk");
   if (status.ok() && request.operation() != v1::OPERATION_PULL) {
-    status = Apply(chunks_[request.chunk()], request, duplicate);
+    status = Apply(*call, chunks_[request.chunk()], request, duplicate);
   }
   if (!status.ok()) {
-    v1::ParameterResponse response;
-    response.set_request_id(request.request_id());
-    response.set_code(static_cast<int>(status.code()));
-    response.set_reason(ErrorReason(status));
-    response.set_message(std::string(status.message()));
-    call->stream->Write(response);
+    Refuse(*call, request, status);
     return true;
   }
   Chunk& chunk = chunks_[request.chunk()];
@@ -147,16 +181,49 @@ bool FakeParameterService::Handle(const std::shared_ptr<Call>& call, const v1::P
   return fault != Fault::kBreakAfter;
 }
 
-absl::Status FakeParameterService::Apply(Chunk& chunk, const v1::ParameterRequest& request, bool& duplicate) {
-  const std::string& payload = request.payload();
+absl::Status FakeParameterService::Attach(Call& call, const v1::ParameterRequest& request) {
+  absl::StatusOr<std::shared_ptr<AttachedSegment>> segment = absl::FailedPreconditionError("not through this socket");
+  if (call.local && options_.take_shared_memory) {
+    const v1::SharedMemory& memory = request.shared_memory();
+    segment = AttachedSegment::Open(memory.pid(), memory.fd(), memory.bytes(), memory.token());
+  }
+  ++(segment.ok() ? shared_.attached : shared_.refused);
+  if (segment.ok()) call.segment = *std::move(segment);
+  return segment.status();
+}
+
+absl::StatusOr<std::vector<float>> FakeParameterService::Gradient(const Call& call,
+                                                                  const v1::ParameterRequest& request) {
+  std::string payload = request.payload();
+  if (request.shared_payload_offset() != 0) {
+    if (call.segment == nullptr) return absl::InvalidArgumentError("no memory attached");
+    ASSIGN_OR_RETURN(const absl::Span<char> range,
+                     call.segment->Range(request.shared_payload_offset(), request.shared_payload_bytes()));
+    payload.assign(range.data(), range.size());
+    ++shared_.pushes;
+  }
+  if (request.crc32c() != 0 && Crc32c(payload) != request.crc32c()) {
+    return MakeError(absl::StatusCode::kDataLoss, "CHECKSUM_MISMATCH", "damaged payload");
+  }
+  std::vector<float> gradient(chunks_[request.chunk()].weights.size());
+  if (options_.codecs != nullptr) {
+    RETURN_IF_ERROR(DecodeChunk(*options_.codecs, static_cast<int>(request.chunk()), request.codec(), payload,
+                                absl::MakeSpan(gradient)));
+    return gradient;
+  }
+  if (request.codec() != v1::CODEC_FP32 || payload.size() != gradient.size() * sizeof(float)) {
+    return absl::InvalidArgumentError("payload of another codec or size");
+  }
+  std::memcpy(gradient.data(), payload.data(), payload.size());
+  return gradient;
+}
+
+absl::Status FakeParameterService::Apply(const Call& call, Chunk& chunk, const v1::ParameterRequest& request,
+                                         bool& duplicate) {
   if (request.generation() != options_.generation) {
     return MakeError(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED", "wrong generation");
   }
-  if (Crc32c(payload) != request.crc32c() || payload.size() != chunk.weights.size() * sizeof(float)) {
-    return MakeError(absl::StatusCode::kDataLoss, "CHECKSUM_MISMATCH", "damaged payload");
-  }
-  std::vector<float> gradient(chunk.weights.size());
-  std::memcpy(gradient.data(), payload.data(), payload.size());
+  ASSIGN_OR_RETURN(std::vector<float> gradient, Gradient(call, request));
   if (options_.mode != v1::SYNC_MODE_SYNC) {
     uint64_t& clock = chunk.clocks.at(request.worker_index());
     if (request.step() > clock) return MakeError(absl::StatusCode::kFailedPrecondition, "SEQUENCE_GAP", "gap");
@@ -208,6 +275,15 @@ bool FakeParameterService::Ready(const Chunk& chunk, const v1::ParameterRequest&
   return chunk.version >= request.min_version() && slowest >= request.min_clock();
 }
 
+void FakeParameterService::Refuse(const Call& call, const v1::ParameterRequest& request, const absl::Status& status) {
+  v1::ParameterResponse response;
+  response.set_request_id(request.request_id());
+  response.set_code(static_cast<int>(status.code()));
+  response.set_reason(ErrorReason(status));
+  response.set_message(std::string(status.message()));
+  call.stream->Write(response);
+}
+
 void FakeParameterService::Answer(const Chunk& chunk, const Waiting& waiting) {
   v1::ParameterResponse response;
   response.set_request_id(waiting.request.request_id());
@@ -215,15 +291,39 @@ void FakeParameterService::Answer(const Chunk& chunk, const Waiting& waiting) {
   response.set_version(chunk.version);
   response.set_min_clock(*std::min_element(chunk.clocks.begin(), chunk.clocks.end()));
   response.set_duplicate(waiting.duplicate);
-  response.set_codec(v1::CODEC_FP32);
-  if (waiting.request.operation() != v1::OPERATION_PUSH) {
-    const size_t bytes = chunk.weights.size() * sizeof(float);
-    response.set_payload(reinterpret_cast<const char*>(chunk.weights.data()),
-                         waiting.fault == Fault::kShortAnswer ? bytes - 4 : bytes);
-    response.set_crc32c(Crc32c(response.payload()));
-    if (waiting.fault == Fault::kDamagedAnswer) (*response.mutable_payload())[0] ^= 1;
+  if (waiting.request.operation() != v1::OPERATION_PUSH) AddWeights(chunk, waiting, response);
+  if (waiting.fault == Fault::kMalformed) {
+    // Field 1 as bytes that are not there: not even a client that skips unknown fields can read it.
+    response.Clear();
+    response.GetReflection()->MutableUnknownFields(&response)->AddLengthDelimited(1, "not a number");
   }
   waiting.call->stream->Write(response);
+}
+
+void FakeParameterService::AddWeights(const Chunk& chunk, const Waiting& waiting, v1::ParameterResponse& response) {
+  const v1::ParameterRequest& request = waiting.request;
+  const bool bf16 = request.answer_codec() == v1::CODEC_BF16;
+  std::string bytes(chunk.weights.size() * (bf16 ? sizeof(uint16_t) : sizeof(float)), 0);
+  if (bf16) {
+    EncodeBf16(chunk.weights, absl::MakeSpan(reinterpret_cast<uint16_t*>(bytes.data()), chunk.weights.size()));
+  } else {
+    std::memcpy(bytes.data(), chunk.weights.data(), bytes.size());
+  }
+  if (waiting.fault == Fault::kShortAnswer) bytes.resize(bytes.size() - 4);
+  response.set_codec(bf16 ? v1::CODEC_BF16 : v1::CODEC_FP32);
+  if (!waiting.call->local || waiting.fault == Fault::kDamagedAnswer) response.set_crc32c(Crc32c(bytes));
+  if (waiting.fault == Fault::kDamagedAnswer) bytes[0] ^= 1;
+  absl::StatusOr<absl::Span<char>> range = absl::NotFoundError("not asked for");
+  if (request.shared_answer_offset() != 0 && waiting.call->segment != nullptr) {
+    range = waiting.call->segment->Range(request.shared_answer_offset(), bytes.size());
+  }
+  if (!range.ok()) {
+    response.set_payload(std::move(bytes));
+    return;
+  }
+  std::memcpy(range->data(), bytes.data(), bytes.size());
+  response.set_shared_answer_bytes(bytes.size());
+  ++shared_.pulls;
 }
 
 }  // namespace paramd

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/status_macros.h"
 #include "worker/parameter_client/client_core.h"
 
 namespace paramd {
@@ -31,12 +32,28 @@ absl::Status CheckPlacement(const v1::Placement& placement, const CallerIdentity
   return absl::OkStatus();
 }
 
+absl::Status CheckTransport(const ParameterClientOptions& options) {
+  if (options.streams_per_server < 1 || options.streams_per_server > kMaxStreamsPerServer ||
+      options.max_bytes_in_flight < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(options.streams_per_server, " streams per server and ",
+                                                   options.max_bytes_in_flight, " bytes in flight"));
+  }
+  if (options.transport != TransportPolicy::kUnix) return absl::OkStatus();
+  for (const v1::ServerPlacement& server : options.placement.servers()) {
+    if (!server.local_address().empty()) continue;
+    return MakeError(absl::StatusCode::kFailedPrecondition, "NO_LOCAL_ADDRESS",
+                     absl::StrCat("server ", server.node_id(), " at ", server.address(),
+                                  " has no unix socket, and nothing else is allowed"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ParameterClient>> ParameterClient::Create(ParameterClientOptions options,
                                                                          const ArenaPlan& plan) {
-  const absl::Status valid = CheckPlacement(options.placement, options.caller, plan);
-  if (!valid.ok()) return valid;
+  RETURN_IF_ERROR(CheckPlacement(options.placement, options.caller, plan));
+  RETURN_IF_ERROR(CheckTransport(options));
   auto core = std::make_unique<ParameterClientCore>(std::move(options), plan);
   core->Start();
   return std::unique_ptr<ParameterClient>(new ParameterClient(std::move(core)));

@@ -14,7 +14,13 @@
 // retried too, all within `answer_limit` of the first attempt. Whatever else a server refuses, a server that stays
 // unreachable for `reconnect_limit`, and Cancel end the client: every wait, now and later, returns that status.
 //
-// Memory: one encoded message per stream, and one answer per chunk. Open requests are bounded by `max_open_requests`.
+// Payloads are not copied, unless a codec makes something else of them: gRPC's slices point into the caller's memory,
+// and WaitForChunk also waits until it has dropped them. Encoding happens in the call, once, whatever the retries; what
+// it makes is kept until then too.
+//
+// Of the requests that wait for a stream the one of the lowest chunk goes first: the next forward pass needs it first.
+// Open requests are bounded by `max_open_requests`.
+//
 // Thread safe. The destructor cancels and waits for gRPC's callbacks; it must not run on one.
 #ifndef PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CLIENT_H_
 #define PARAMD_WORKER_PARAMETER_CLIENT_PARAMETER_CLIENT_H_
@@ -28,6 +34,7 @@
 #include "common/partition/arena_plan.h"
 #include "common/rpc/channel.h"
 #include "proto/job.pb.h"
+#include "worker/parameter_client/client_stats.h"
 #include "worker/parameter_client/data_plane_options.h"
 #include "worker/parameter_client/parameter_call.h"
 
@@ -46,7 +53,10 @@ struct ParameterClientOptions : DataPlaneOptions {
   absl::Duration reconnect_limit = absl::Seconds(30);   // Without any answer from a server.
   RetryOptions reconnect = {.initial_backoff = absl::Milliseconds(50), .max_backoff = absl::Seconds(2)};
   int64_t max_open_requests = 1 << 20;
-  // Payloads and landings that lie in it travel by offset where the server may map it. Null: none do.
+  std::shared_ptr<const Credentials> credentials;  // TLS over TCP. Null: plain text.
+  BulkTransportOptions bulk;
+  // Payloads and landings that lie in it travel by offset where the server may map it; encoded payloads are put there
+  // while it has room. Nobody else allocates from it meanwhile. Null: everything goes in messages.
   std::shared_ptr<SharedSegment> segment;
   // Codecs of pushes and pulls; outlives the client. Null: fp32.
   const CodecPlan* codecs = nullptr;
@@ -55,17 +65,10 @@ struct ParameterClientOptions : DataPlaneOptions {
   std::shared_ptr<const void> payload_owner;
 };
 
-struct ParameterClientStats {
-  int64_t pushed_bytes = 0;  // Payloads sent, retries included.
-  int64_t pulled_bytes = 0;  // Payloads received and accepted.
-  int64_t retries = 0;       // Requests sent again, for whatever reason.
-  int64_t duplicates = 0;    // Pushes that the server had already.
-  int64_t reconnections = 0;
-};
-
 class ParameterClient {
  public:
-  // kInvalidArgument (INVALID_PLACEMENT) when the placement does not fit the plan or the caller.
+  // kInvalidArgument (INVALID_PLACEMENT) when the placement does not fit the plan or the caller, and for options out of
+  // range; kFailedPrecondition (NO_LOCAL_ADDRESS) when a server has no unix socket but nothing else is allowed.
   static absl::StatusOr<std::unique_ptr<ParameterClient>> Create(ParameterClientOptions options, const ArenaPlan& plan);
   ~ParameterClient();
 

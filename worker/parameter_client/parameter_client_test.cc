@@ -155,6 +155,24 @@ TEST_F(ParameterClientTest, ShortAnswerIsRefused) {
   EXPECT_THAT(Step(0, 0, 8.0f), StatusIs(absl::StatusCode::kInvalidArgument, "PARAM_SHAPE_MISMATCH"));
 }
 
+TEST_F(ParameterClientTest, WhatIsNoAnswerBreaksTheStream) {
+  Connect();
+  FailFirst(2, Fault::kMalformed);
+  ASSERT_OK_AND_ASSIGN(float weight, Step(0, 0, 8.0f));
+  EXPECT_EQ(weight, -1.0f);
+  EXPECT_EQ(service_.applied_pushes(), 1);
+  EXPECT_EQ(client_->stats().reconnections, 2);
+}
+
+TEST_F(ParameterClientTest, ServerThatOnlyTalksNonsenseIsGivenUp) {
+  ParameterClientOptions options = Options();
+  options.reconnect_limit = absl::Milliseconds(300);
+  client_ = ParameterClient::Create(options, plan_).value();
+  FailFirst(1 << 30, Fault::kMalformed);
+  const auto failed = Step(0, 0, 8.0f);
+  EXPECT_THAT(failed, StatusIs(absl::StatusCode::kUnavailable, "SERVER_UNREACHABLE"));
+}
+
 TEST_F(ParameterClientTest, CancelEndsAllWaitsAtOnce) {
   Connect();
   std::vector<std::thread> waiters;
@@ -220,6 +238,10 @@ TEST_F(ParameterClientTest, RefusesWrongUse) {
   EXPECT_THAT(client_->Pull(-1, {.landing = Landing(0)}), StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(client_->Pull(2, {.landing = Landing(0)}), StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(client_->Push(0, {.payload = wrong}), StatusIs(absl::StatusCode::kInvalidArgument));
+  const std::vector<float> right(1024);
+  std::vector<float> residual(1023);
+  EXPECT_THAT(client_->Push(0, {.payload = right, .residual = absl::MakeSpan(residual)}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(client_->WaitForChunk(3), StatusIs(absl::StatusCode::kInvalidArgument));
   ASSERT_OK(client_->Pull(0, {.min_version = 9, .landing = Landing(0)}));
   EXPECT_THAT(client_->Pull(0, {.landing = Landing(0)}), StatusIs(absl::StatusCode::kFailedPrecondition));
@@ -246,6 +268,10 @@ TEST_F(ParameterClientTest, RefusesPlacementsThatDoNotFit) {
   EXPECT_THAT(create([](auto& o) { o.placement.set_chunk_server(1, 1); }), refused);
   EXPECT_THAT(create([](auto& o) { o.placement.set_arena_elements(1); }), refused);
   EXPECT_THAT(create([](auto& o) { o.caller.worker_index = 1; }), refused);
+  const auto invalid = StatusIs(absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(create([](auto& o) { o.streams_per_server = 0; }), invalid);
+  EXPECT_THAT(create([](auto& o) { o.streams_per_server = kMaxStreamsPerServer + 1; }), invalid);
+  EXPECT_THAT(create([](auto& o) { o.max_bytes_in_flight = -1; }), invalid);
 }
 
 // A payload is borrowed, not read, once its chunk has been waited for.

@@ -2,18 +2,24 @@
 
 #include "absl/time/time.h"
 #include "common/rpc/call.h"
+#include "grpcpp/generic/generic_stub.h"
 
 namespace paramd {
+namespace {
 
-ParameterStream::ParameterStream(ParameterStreamOwner& owner, int server) : owner_(owner), server_(server) {
+constexpr char kMethod[] = "/paramd.v1.ParameterService/Exchange";
+
+}  // namespace
+
+ParameterStream::ParameterStream(ParameterStreamOwner& owner) : owner_(owner) {
   // The stream lives as long as the job; its requests have deadlines of their own.
   PrepareCall({.timeout = absl::InfiniteDuration()}, context_);
 }
 
-void ParameterStream::Start(v1::ParameterService::Stub& stub) {
-  stub.async()->Exchange(&context_, this);
+void ParameterStream::Start(const std::shared_ptr<grpc::Channel>& channel) {
+  grpc::GenericStub(channel).PrepareBidiStreamingCall(&context_, kMethod, {}, this);
   AddHold();
-  StartRead(&response_);
+  StartRead(&response_.buffer);
   StartCall();
 }
 
@@ -22,8 +28,14 @@ void ParameterStream::OnReadDone(bool ok) {
     owner_.OnBroken(*this);
     return;
   }
-  owner_.OnResponse(*this, response_);
-  StartRead(&response_);
+  if (const absl::Status status = DecodeResponse(response_); status.ok()) {
+    owner_.OnResponse(*this, response_);
+  } else {
+    Cancel();
+    owner_.OnMalformed(*this, status);
+  }
+  response_.Clear();
+  StartRead(&response_.buffer);
 }
 
 void ParameterStream::OnWriteDone(bool ok) {
@@ -33,10 +45,9 @@ void ParameterStream::OnWriteDone(bool ok) {
 
 void ParameterStream::OnDone(const grpc::Status& status) {
   ParameterStreamOwner& owner = owner_;
-  const int server = server_;
   const grpc::Status copy = status;
   delete this;
-  owner.OnEnded(server, copy);
+  owner.OnEnded(copy);
 }
 
 }  // namespace paramd

@@ -1,0 +1,458 @@
+#include "worker/parameter_client/server_link.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/error.h"
+#include "common/base/shared_memory.h"
+#include "common/partition/codec_plan.h"
+#include "common/rpc/error_status.h"
+#include "common/tensor/payload.h"
+#include "spdlog/spdlog.h"
+#include "worker/parameter_client/call_message.h"
+
+namespace paramd {
+namespace {
+
+constexpr int kDamagedAttempts = 3;
+constexpr absl::Duration kComeBackLater = absl::Milliseconds(100);
+// Of the offer of shared memory; no other request has such an id.
+constexpr uint64_t kAttachId = 1;
+static_assert(kAttachId < RequestTable::kFirstId);
+// Messages up to this size wait for those behind them, so that many go out in one write.
+constexpr size_t kSmallMessageBytes = 16 * 1024;
+
+// Ends of a call that no reconnection mends.
+bool Permanent(grpc::StatusCode code) {
+  return code == grpc::StatusCode::UNIMPLEMENTED || code == grpc::StatusCode::PERMISSION_DENIED ||
+         code == grpc::StatusCode::UNAUTHENTICATED || code == grpc::StatusCode::INVALID_ARGUMENT;
+}
+
+std::string LinkName(const ServerLinkOptions& options) {
+  const v1::ServerPlacement& server = options.client.placement.servers(options.server);
+  return absl::StrCat("server ", options.server, " (", server.node_id(), " at ", server.address(), ")");
+}
+
+LinkTransport MakeTransport(const ServerLinkOptions& options) {
+  const ParameterClientOptions& client = options.client;
+  return LinkTransport(client.transport, client.placement.servers(options.server),
+                       {.kind = ChannelKind::kBulk,
+                        .max_message_bytes = options.max_message_bytes,
+                        .credentials = client.credentials,
+                        .bulk = client.bulk});
+}
+
+}  // namespace
+
+ServerLink::ServerLink(ServerLinkOptions options)
+    : options_(std::move(options)),
+      name_(LinkName(options_)),
+      pull_codec_(options_.client.codecs != nullptr ? options_.client.codecs->pull_codec() : v1::CODEC_FP32),
+      chunks_(options_.chunks.size()),
+      transport_(MakeTransport(options_)),
+      backoff_(options_.client.reconnect, options_.client.caller.worker_incarnation + 31 * options_.stream +
+                                              static_cast<uint64_t>(options_.server)) {}
+
+void ServerLink::Start() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (status_.ok()) Connect();
+  }
+  Pump();
+}
+
+void ServerLink::Connect() {
+  transport_.Choose();
+  if (transport_.address() != logged_address_) {
+    logged_address_ = transport_.address();
+    spdlog::info("job {}: {} over {}", options_.client.caller.job_id, name_, logged_address_);
+  }
+  const bool local = transport_.transport() == StreamTransport::kUnix;
+  const bool offer = local && options_.client.shared_memory && options_.client.segment != nullptr;
+  wants_checksum_ = !local || options_.client.checksum == ChecksumPolicy::kAlways;
+  attachment_ = offer && !attach_given_up_ ? Attachment::kWanted : Attachment::kNone;
+  broken_ = writing_ = answered_ = false;
+  stream_ = new ParameterStream(*this);  // Deletes itself before OnEnded.
+  stream_->Start(transport_.channel());
+}
+
+absl::Status ServerLink::Send(int index, const ParameterCall& call, PushBytes push) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!status_.ok()) return status_;
+    Chunk& chunk = chunks_[index];
+    if (call.pull && chunk.pulled) {
+      return absl::FailedPreconditionError(absl::StrCat("chunk ", call.chunk, " is being pulled already"));
+    }
+    if (options_.open_requests >= options_.client.max_open_requests) {
+      return absl::ResourceExhaustedError(absl::StrCat(options_.open_requests.load(), " requests are open"));
+    }
+    chunk.pulled |= call.pull.has_value();
+    if (call.push && call.pull && options_.credit_bytes > 0) {
+      Add(index, {.chunk = call.chunk, .push = call.push}, std::move(push));
+      Add(index, {.chunk = call.chunk, .pull = call.pull}, {});
+    } else {
+      Add(index, call, std::move(push));
+    }
+  }
+  Pump();
+  return absl::OkStatus();
+}
+
+void ServerLink::Add(int index, const ParameterCall& call, PushBytes push) {
+  OpenRequest& request = table_.Add(call);
+  request.index = index;
+  request.push = std::move(push);
+  request.created = absl::Now();
+  ++chunks_[index].open;
+  ++options_.open_requests;
+}
+
+absl::StatusOr<ChunkVersion> ServerLink::WaitForChunk(int index) {
+  ChunkVersion version;
+  {
+    absl::MutexLock lock(&mutex_);
+    Chunk& chunk = chunks_[index];
+    const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return chunk.open == 0 || !status_.ok(); };
+    mutex_.Await(absl::Condition(&settled));
+    if (!status_.ok()) return status_;
+    version = chunk.version;
+  }
+  const bool released = options_.holds->WaitForChunk(options_.chunks[index]);
+  absl::MutexLock lock(&mutex_);
+  if (!released) return status_;  // Only a failure ends the wait early.
+  chunks_[index].pulled = false;
+  return version;
+}
+
+void ServerLink::Fail(const absl::Status& reason) {
+  absl::MutexLock lock(&mutex_);
+  if (status_.ok()) status_ = reason;
+  CancelStream();
+}
+
+void ServerLink::CancelStream() {
+  if (stream_ != nullptr && !broken_) stream_->Cancel();
+}
+
+void ServerLink::Stop() {
+  std::array<std::shared_ptr<grpc::Channel>, 2> channels;
+  absl::MutexLock lock(&mutex_);
+  const auto quiet = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stream_ == nullptr; };
+  mutex_.Await(absl::Condition(&quiet));
+  channels = transport_.TakeChannels();
+}
+
+std::shared_ptr<grpc::Channel> ServerLink::channel() const {
+  absl::MutexLock lock(&mutex_);
+  return transport_.channel();
+}
+
+ParameterClientStats ServerLink::stats() const {
+  absl::MutexLock lock(&mutex_);
+  ParameterClientStats stats = stats_;
+  stats.open_requests = table_.size();
+  if (stream_ != nullptr && !broken_) {
+    const StreamTransport transport =
+        attachment_ == Attachment::kShared ? StreamTransport::kSharedMemory : transport_.transport();
+    stats.streams[static_cast<int>(transport)] = 1;
+  }
+  return stats;
+}
+
+// ---- Sending --------------------------------------------------------------------------------------------------------
+
+void ServerLink::Pump() {
+  grpc::WriteOptions options;
+  ParameterStream* stream = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    stream = PrepareWrite(options);
+  }
+  // While `writing_` is set nobody else writes, and nobody releases the stream.
+  if (stream != nullptr) stream->Write(options);
+}
+
+ParameterStream* ServerLink::PrepareWrite(grpc::WriteOptions& options) {
+  if (stream_ == nullptr || broken_ || writing_ || !status_.ok() || attachment_ == Attachment::kAsked) return nullptr;
+  if (attachment_ == Attachment::kWanted) {
+    attachment_ = Attachment::kAsked;
+    attach_by_ = absl::Now() + options_.client.answer_grace;
+    stream_->message() = EncodeAttach();
+  } else {
+    OpenRequest* const request = Sendable();
+    if (request == nullptr) return nullptr;
+    table_.MarkSent(*request);
+    // The grace covers the way; the server counts its deadline from arrival.
+    request->answer_by = absl::Now() + options_.client.request_deadline + options_.client.answer_grace;
+    stream_->message() = Encode(*request);
+    const bool more = Sendable() != nullptr;
+    if (more && stream_->message().Length() <= kSmallMessageBytes) options.set_buffer_hint();
+  }
+  writing_ = true;
+  return stream_;
+}
+
+OpenRequest* ServerLink::Sendable() {
+  OpenRequest* const request = table_.Next();
+  if (request == nullptr || !request->call.push || options_.credit_bytes == 0 || stats_.in_flight_bytes == 0) {
+    return request;
+  }
+  if (Shareable(request->push.bytes.data(), request->push.bytes.size())) return request;
+  const auto bytes = static_cast<int64_t>(request->push.bytes.size());
+  return stats_.in_flight_bytes + bytes <= options_.credit_bytes ? request : nullptr;
+}
+
+bool ServerLink::Shareable(const void* bytes, size_t size) const {
+  return attachment_ == Attachment::kShared && options_.client.segment->Contains(bytes, size);
+}
+
+grpc::ByteBuffer ServerLink::Encode(OpenRequest& request) {
+  const ParameterClientOptions& client = options_.client;
+  RequestHeader header = MakeHeader(client.caller, request.call, request.id,
+                                    static_cast<uint32_t>(absl::ToInt64Milliseconds(client.request_deadline)));
+  grpc::Slice payload;
+  if (request.call.push) {
+    PushBytes& push = request.push;
+    header.codec = push.codec;
+    if (wants_checksum_ && !push.has_crc32c) {  // The stream before this one had no need of it.
+      push.crc32c = Crc32c(PayloadView(push.bytes));
+      push.has_crc32c = true;
+    }
+    if (wants_checksum_) header.crc32c = push.crc32c;
+    if (Shareable(push.bytes.data(), push.bytes.size())) {
+      header.shared_payload_offset = client.segment->OffsetOf(push.bytes.data());
+      header.shared_payload_bytes = push.bytes.size();
+    } else {
+      payload = options_.holds->Hold(request.call.chunk, push.bytes, push.owner);
+      request.in_flight_bytes = static_cast<int64_t>(push.bytes.size());
+      stats_.in_flight_bytes += request.in_flight_bytes;
+    }
+    stats_.pushed_bytes += static_cast<int64_t>(push.bytes.size());
+    stats_.pushed[push.codec].wire_bytes += static_cast<int64_t>(push.bytes.size());
+    stats_.pushed[push.codec].raw_bytes += push.raw_bytes;
+  }
+  request.landing_offered = false;
+  if (request.call.pull) {
+    const absl::Span<float> landing = request.call.pull->landing;
+    if (pull_codec_ != v1::CODEC_FP32) header.answer_codec = pull_codec_;
+    request.landing_offered = Shareable(landing.data(), landing.size() * sizeof(float));
+    if (request.landing_offered) header.shared_answer_offset = client.segment->OffsetOf(landing.data());
+  }
+  return EncodeRequest(header, absl::MakeConstSpan(&payload, payload.size() == 0 ? 0 : 1));
+}
+
+grpc::ByteBuffer ServerLink::EncodeAttach() {
+  const SharedSegment& segment = *options_.client.segment;
+  RequestHeader header = MakeHeader(options_.client.caller, {}, kAttachId, 0);
+  header.operation = v1::OPERATION_ATTACH;
+  header.shared_memory =
+      SharedMemoryName{.pid = segment.pid(), .fd = segment.fd(), .bytes = segment.bytes(), .token = segment.token()};
+  return EncodeRequest(header, {});
+}
+
+void ServerLink::OnWritten(ParameterStream& stream) {
+  {
+    absl::MutexLock lock(&mutex_);
+    stream.message().Clear();  // With it goes the last reference to the payload, unless the transport keeps one.
+    writing_ = false;
+    if (broken_) stream.Release();
+  }
+  Pump();
+}
+
+// ---- Answers --------------------------------------------------------------------------------------------------------
+
+void ServerLink::OnResponse(ParameterStream& stream, const InboundResponse& response) {
+  const uint64_t id = response.header.request_id;
+  absl::Status status = AnswerStatus(response.header);
+  absl::Span<float> landing;
+  bool offered = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    silent_since_ = absl::InfiniteFuture();
+    backoff_.Reset();
+    answered_ = true;
+    if (id == kAttachId) OnAttachAnswer(status);
+    if (const OpenRequest* request = table_.Find(id); request != nullptr && request->call.pull) {
+      landing = request->call.pull->landing;
+      offered = request->landing_offered;
+    }
+  }
+  // Only this stream's reads, one at a time, end the link's requests: the landing is ours while the mutex is not held.
+  if (status.ok() && !landing.empty()) status = LandWeights(response, pull_codec_, offered, landing);
+  absl::Status fatal;
+  {
+    absl::MutexLock lock(&mutex_);
+    OpenRequest* const request = table_.Find(id);  // Null: an answer to nothing that is open.
+    if (request != nullptr && status.ok()) {
+      Accept(*request, response);
+    } else if (request != nullptr) {
+      fatal = Refuse(*request, status);
+    }
+  }
+  if (!fatal.ok()) return options_.owner.OnLinkFailed(fatal);
+  Pump();
+}
+
+void ServerLink::Accept(OpenRequest& request, const InboundResponse& response) {
+  const ResponseHeader& header = response.header;
+  Chunk& chunk = chunks_[request.index];
+  if (header.duplicate) ++stats_.duplicates;
+  if (request.call.pull) {
+    const size_t elements = request.call.pull->landing.size();
+    const auto bytes = static_cast<int64_t>(WeightBytes(pull_codec_, elements));
+    stats_.pulled_bytes += bytes;
+    stats_.pulled[pull_codec_].wire_bytes += bytes;
+    stats_.pulled[pull_codec_].raw_bytes += static_cast<int64_t>(elements * sizeof(float));
+  }
+  if (header.version >= chunk.version.version) {
+    chunk.version = {.version = header.version, .min_clock = header.min_clock};
+  }
+  stats_.in_flight_bytes -= request.in_flight_bytes;
+  table_.Erase(request);
+  --options_.open_requests;
+  --chunk.open;
+}
+
+absl::Status ServerLink::Refuse(OpenRequest& request, const absl::Status& status) {
+  const absl::Time now = absl::Now();
+  switch (status.code()) {
+    case absl::StatusCode::kDeadlineExceeded:  // The barrier lasts longer than one attempt.
+      Requeue(request, now);
+      return absl::OkStatus();
+    case absl::StatusCode::kUnavailable:
+      Requeue(request, now + kComeBackLater);
+      return absl::OkStatus();
+    case absl::StatusCode::kDataLoss:
+      if (++request.damaged >= kDamagedAttempts) break;
+      Requeue(request, now);
+      return absl::OkStatus();
+    default:
+      break;
+  }
+  return Annotate(status, absl::StrCat("chunk ", request.call.chunk, " on ", name_));
+}
+
+void ServerLink::Requeue(OpenRequest& request, absl::Time when) {
+  ++stats_.retries;
+  stats_.in_flight_bytes -= std::exchange(request.in_flight_bytes, 0);
+  request.answer_by = absl::InfiniteFuture();
+  if (when > absl::Now()) {
+    request.resend_at = when;
+    options_.owner.WakeTimer();
+  } else {
+    table_.MarkUnsent(request);
+  }
+}
+
+void ServerLink::OnAttachAnswer(const absl::Status& status) {
+  if (attachment_ != Attachment::kAsked) return;
+  attachment_ = status.ok() ? Attachment::kShared : Attachment::kNone;
+  attach_by_ = absl::InfiniteFuture();
+  if (status.ok()) return;
+  ++stats_.shared_memory_refusals;
+  if (std::exchange(refusal_logged_, true)) return;
+  spdlog::warn("job {}: {} does not take shared memory, payloads go through the socket: {}",
+               options_.client.caller.job_id, name_, std::string(status.message()));
+}
+
+void ServerLink::OnMalformed(ParameterStream& stream, const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  last_error_ = std::string(status.message());
+}
+
+// ---- Broken streams and time ----------------------------------------------------------------------------------------
+
+void ServerLink::OnBroken(ParameterStream& stream) {
+  absl::MutexLock lock(&mutex_);
+  broken_ = true;
+  if (!writing_) stream.Release();
+}
+
+void ServerLink::OnEnded(const grpc::Status& status) {
+  absl::Status fatal;
+  {
+    absl::MutexLock lock(&mutex_);
+    const absl::Time now = absl::Now();
+    if (status.error_code() != grpc::StatusCode::CANCELLED || last_error_.empty()) {
+      last_error_ = status.ok() ? "stream closed by the server" : status.error_message();
+    }
+    silent_since_ = std::min(silent_since_, now);
+    reconnect_at_ = now + backoff_.Next();
+    transport_.OnStreamEnded(answered_);
+    attach_by_ = absl::InfiniteFuture();
+    table_.ForEach([this](OpenRequest& request) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      if (!request.unsent && request.resend_at == absl::InfiniteFuture()) ++stats_.retries;
+      request.answer_by = request.resend_at = absl::InfiniteFuture();
+      request.in_flight_bytes = 0;
+      table_.MarkUnsent(request);
+    });
+    stats_.in_flight_bytes = 0;
+    // Who listens at the unix socket and never answered may be somebody else.
+    const bool stranger = transport_.transport() == StreamTransport::kUnix && !answered_ &&
+                          options_.client.transport == TransportPolicy::kAuto;
+    if (Permanent(status.error_code()) && !stranger && status_.ok()) fatal = Annotate(FromGrpcStatus(status), name_);
+  }
+  if (!fatal.ok()) options_.owner.OnLinkFailed(fatal);
+  absl::MutexLock lock(&mutex_);
+  stream_ = nullptr;
+  options_.owner.WakeTimer();
+}
+
+absl::Time ServerLink::Tick(absl::Time now) {
+  absl::Time wake = absl::InfiniteFuture();
+  absl::Status fatal;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!status_.ok()) return wake;
+    const absl::StatusOr<bool> dead = CheckDeadlines(now, wake);
+    if (!dead.ok()) {
+      fatal = dead.status();
+    } else if (*dead) {
+      CancelStream();  // OnEnded reconnects and sends everything again.
+    } else if (stream_ == nullptr && now >= reconnect_at_) {
+      ++stats_.reconnections;
+      Connect();
+    } else if (stream_ == nullptr) {
+      wake = std::min(wake, reconnect_at_);
+    }
+  }
+  if (fatal.ok()) {
+    Pump();
+  } else {
+    options_.owner.OnLinkFailed(fatal);
+  }
+  return wake;
+}
+
+absl::StatusOr<bool> ServerLink::CheckDeadlines(absl::Time now, absl::Time& wake) {
+  if (now - silent_since_ > options_.client.reconnect_limit) {
+    return MakeError(absl::StatusCode::kUnavailable, "SERVER_UNREACHABLE",
+                     absl::StrCat(name_, " has not answered for ",
+                                  absl::FormatDuration(options_.client.reconnect_limit), ": ", last_error_));
+  }
+  bool dead = now > attach_by_;
+  attach_given_up_ |= dead;
+  absl::Status late;
+  table_.ForEach([&](OpenRequest& request) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (now - request.created > options_.client.answer_limit) {
+      late = MakeError(absl::StatusCode::kDeadlineExceeded, "ANSWER_TIMEOUT",
+                       absl::StrCat("chunk ", request.call.chunk, " on ", name_, ": no answer within ",
+                                    absl::FormatDuration(options_.client.answer_limit)));
+    }
+    dead = dead || now > request.answer_by;
+    if (now < request.resend_at) {
+      wake = std::min(wake, request.resend_at);
+    } else {
+      request.resend_at = absl::InfiniteFuture();
+      table_.MarkUnsent(request);
+    }
+  });
+  if (!late.ok()) return late;
+  return dead && stream_ != nullptr;
+}
+
+}  // namespace paramd
