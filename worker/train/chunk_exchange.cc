@@ -5,8 +5,10 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
+#include "worker/parameter_client/encoded_buffers.h"
 
 namespace paramd {
 namespace {
@@ -30,36 +32,77 @@ uint64_t Staleness(const v1::JobSpec& spec) {
   return spec.sync().mode() == v1::SYNC_MODE_SSP ? spec.sync().staleness() : std::numeric_limits<uint64_t>::max();
 }
 
+SlotAccumulator::Result ResultOf(const v1::JobSpec& spec) {
+  return IsSync(spec) ? SlotAccumulator::Result::kSubtrees : SlotAccumulator::Result::kTotal;
+}
+
+std::shared_ptr<ArenaMemory> MemoryOf(const ChunkExchangeOptions& options) {
+  return options.memory != nullptr ? options.memory : std::make_shared<ArenaMemory>();
+}
+
 }  // namespace
 
-ChunkExchange::ChunkExchange(const v1::JobSpec& spec, const ArenaPlan& plan, SlotRange slots, ParameterClient& client)
-    : plan_(plan),
-      sync_(IsSync(spec)),
-      clip_here_(!sync_ && spec.optimizer().clip_norm() > 0),
-      clip_norm_(spec.optimizer().clip_norm()),
-      staleness_(Staleness(spec)),
-      slots_(slots),
-      client_(client),
-      weights_(plan.arena_elements(), 0.0f),
-      sums_(plan, SlotTree(spec.training().slots()), slots.first, slots.count,
-            sync_ ? SlotAccumulator::Result::kSubtrees : SlotAccumulator::Result::kTotal),
-      awaited_(plan.chunk_count(), false) {
-  for (int chunk = 0; chunk < plan.chunk_count(); ++chunk) {
-    parameters_in_chunk_.push_back(static_cast<int>(plan.SegmentsOf(chunk).size()));
+ChunkExchange::ChunkExchange(const ChunkExchangeOptions& options)
+    : plan_(options.plan),
+      sync_(IsSync(options.spec)),
+      clip_here_(!sync_ && options.spec.optimizer().clip_norm() > 0),
+      clip_norm_(options.spec.optimizer().clip_norm()),
+      staleness_(Staleness(options.spec)),
+      slots_(options.slots),
+      client_(options.client),
+      codecs_(options.codecs),
+      memory_(MemoryOf(options)),
+      weights_{memory_->Allocate(plan_.arena_elements()), memory_->Allocate(plan_.arena_elements())},
+      sums_(plan_, SlotTree(options.spec.training().slots()), slots_, ResultOf(options.spec), *memory_),
+      awaited_(plan_.chunk_count(), false) {
+  bool lossy = false;
+  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) {
+    parameters_in_chunk_.push_back(static_cast<int>(plan_.SegmentsOf(chunk).size()));
+    lossy |= codecs_ != nullptr && codecs_->NeedsResidual(chunk);
   }
-  const SlotTree tree(spec.training().slots());
+  const SlotTree tree(options.spec.training().slots());
   for (const Subtree& subtree : sums_.subtrees()) slots_in_subtree_.push_back(tree.SlotsIn(subtree));
+  if (lossy) residuals_.assign(sums_.payload_count(), std::vector<float>(plan_.arena_elements(), 0.0f));
+}
+
+size_t ChunkExchange::SharedBytes(const v1::JobSpec& spec, const ArenaPlan& plan, SlotRange slots,
+                                  const CodecPlan& codecs) {
+  const SlotTree tree(spec.training().slots());
+  const auto arenas = static_cast<size_t>(2 + SlotAccumulator::BufferCount(tree, slots));
+  const size_t payloads = IsSync(spec) ? tree.Cover(slots.first, slots.count).size() : 1;
+  size_t bytes = arenas * ArenaMemory::SharedBytes(plan.arena_elements());
+  for (int chunk = 0; chunk < plan.chunk_count(); ++chunk) {
+    if (codecs.CodecOf(chunk) == v1::CODEC_FP32) continue;
+    const auto floats = static_cast<int64_t>(EncodedBuffers::SharedFloats(codecs, chunk));
+    bytes += payloads * ArenaMemory::SharedBytes(floats);
+  }
+  return bytes;
+}
+
+std::string ChunkExchange::residual_name(int i) const {
+  if (!sync_) return absl::StrCat("residual/slots/", slots_.first, "+", slots_.count);
+  return absl::StrCat("residual/slots/", sums_.subtrees()[i].first_slot, "+", slots_in_subtree_[i]);
 }
 
 absl::Status ChunkExchange::PullInitialWeights() {
-  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) {
-    RETURN_IF_ERROR(client_.Pull(chunk, {.landing = Landing(chunk)}));
-    awaited_[chunk] = true;
-  }
+  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(Pull(chunk, 0));
   return absl::OkStatus();
 }
 
-void ChunkExchange::BeginStep(uint64_t step) { step_ = step; }
+absl::Status ChunkExchange::Pull(int chunk, uint64_t min_clock) {
+  awaited_[chunk] = ahead_ = true;
+  return client_.Pull(chunk, {.min_clock = min_clock, .landing = Landing(chunk)});
+}
+
+void ChunkExchange::BeginStep(uint64_t step) {
+  step_ = step;
+  Turn();
+}
+
+void ChunkExchange::Turn() {
+  if (!std::exchange(ahead_, false)) return;
+  front_ = 1 - front_;
+}
 
 absl::Span<float> ChunkExchange::BeginSlot(uint32_t i) {
   remaining_ = parameters_in_chunk_;
@@ -69,7 +112,13 @@ absl::Span<float> ChunkExchange::BeginSlot(uint32_t i) {
 
 absl::Span<float> ChunkExchange::Landing(int chunk) {
   const ElementRange range = plan_.ChunkRange(chunk);
-  return absl::MakeSpan(weights_).subspan(range.begin, range.size());
+  return weights_[1 - front_].subspan(range.begin, range.size());
+}
+
+absl::Span<float> ChunkExchange::Residual(int chunk, int payload) {
+  if (residuals_.empty()) return {};
+  const ElementRange range = plan_.ChunkRange(chunk);
+  return absl::MakeSpan(residuals_[payload]).subspan(range.begin, range.size());
 }
 
 absl::Status ChunkExchange::WaitFor(int chunk) {
@@ -130,17 +179,19 @@ void ChunkExchange::Clip() {
 }
 
 absl::Status ChunkExchange::Push(int chunk) {
-  awaited_[chunk] = true;
+  awaited_[chunk] = ahead_ = true;
   if (!sync_) {
     const PullPart pull = {.min_clock = step_ + 1 > staleness_ ? step_ + 1 - staleness_ : 0, .landing = Landing(chunk)};
-    return client_.PushPull(chunk, {.step = step_, .slot_count = slots_.count, .payload = sums_.Payload(chunk, 0)},
-                            pull);
+    const PushPart push = {
+        .step = step_, .slot_count = slots_.count, .payload = sums_.Payload(chunk, 0), .residual = Residual(chunk, 0)};
+    return client_.PushPull(chunk, push, pull);
   }
   for (int i = 0; i < sums_.payload_count(); ++i) {
     const PushPart push = {.step = step_,
                            .subtree = sums_.subtrees()[i],
                            .slot_count = slots_in_subtree_[i],
-                           .payload = sums_.Payload(chunk, i)};
+                           .payload = sums_.Payload(chunk, i),
+                           .residual = Residual(chunk, i)};
     const bool last = i + 1 == sums_.payload_count();
     RETURN_IF_ERROR(last ? client_.PushPull(chunk, push, {.min_version = step_ + 1, .landing = Landing(chunk)})
                          : client_.Push(chunk, push));
@@ -149,6 +200,7 @@ absl::Status ChunkExchange::Push(int chunk) {
 }
 
 absl::Status ChunkExchange::WaitForAll() {
+  Turn();
   for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(WaitFor(chunk));
   return absl::OkStatus();
 }
@@ -156,17 +208,21 @@ absl::Status ChunkExchange::WaitForAll() {
 absl::Status ChunkExchange::Finish(uint64_t steps) {
   RETURN_IF_ERROR(WaitForAll());
   if (sync_) return absl::OkStatus();  // The last push asked for version `steps`.
-  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) {
-    RETURN_IF_ERROR(client_.Pull(chunk, {.min_clock = steps, .landing = Landing(chunk)}));
-    awaited_[chunk] = true;
-  }
+  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(Pull(chunk, steps));
   return WaitForAll();
 }
 
 ChunkExchange::Times ChunkExchange::TakeTimes() { return std::exchange(times_, Times()); }
 
 int64_t ChunkExchange::memory_bytes() const {
-  return sums_.memory_bytes() + static_cast<int64_t>(weights_.size() * sizeof(float));
+  int64_t bytes = sums_.memory_bytes();
+  for (const absl::Span<float>& weights : weights_) bytes += static_cast<int64_t>(weights.size() * sizeof(float));
+  for (const auto& residual : residuals_) bytes += static_cast<int64_t>(residual.size() * sizeof(float));
+  for (int chunk = 0; codecs_ != nullptr && chunk < plan_.chunk_count(); ++chunk) {
+    if (codecs_->CodecOf(chunk) == v1::CODEC_FP32) continue;
+    bytes += sums_.payload_count() * static_cast<int64_t>(codecs_->MaxEncodedBytes(chunk));
+  }
+  return bytes;
 }
 
 }  // namespace paramd

@@ -7,15 +7,25 @@
 //     sink=exchange); exchange.EndStep();
 //   exchange.Finish(t);       // weights() are those after the last step of all workers.
 //
+// Weights arrive in the second of two arenas while backward still reads the first; BeginStep and WaitForAll let them
+// change places. So what a program reads between two of these calls changes only where it was not there yet.
+//
 // sync: a push per subtree of the worker's slots, the last one asking for version t + 1. ssp(s): one push per chunk and
 // clock, asking for weights that contain all clocks up to t + 1 - s of every worker. async: the same without waiting.
 // With clipping, ssp and async push at the end of the step, when the norm of the worker's whole gradient is known.
 //
-// One thread. Borrows plan and client.
+// Codecs with error feedback have their residuals here: one arena per payload, so that what a subtree's push has lost
+// is added to the same subtree's next.
+//
+// One thread. Borrows plan, client and codecs. The client is gone, or has failed and is never used again, before the
+// exchange, which its open requests borrow.
 #ifndef PARAMD_WORKER_TRAIN_CHUNK_EXCHANGE_H_
 #define PARAMD_WORKER_TRAIN_CHUNK_EXCHANGE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -23,17 +33,30 @@
 #include "absl/types/span.h"
 #include "common/partition/arena_plan.h"
 #include "common/partition/chunk_map.h"
+#include "common/partition/codec_plan.h"
 #include "proto/job.pb.h"
 #include "worker/models/model_program.h"
 #include "worker/parameter_client/parameter_client.h"
+#include "worker/train/arena_memory.h"
 #include "worker/train/slot_accumulator.h"
 
 namespace paramd {
 
+struct ChunkExchangeOptions {
+  const v1::JobSpec& spec;
+  const ArenaPlan& plan;
+  SlotRange slots;  // The worker's, within spec.training.slots.
+  ParameterClient& client;
+  std::shared_ptr<ArenaMemory> memory;  // For weights and gradients. Null: the heap.
+  const CodecPlan* codecs = nullptr;    // The client's. Null: fp32.
+};
+
 class ChunkExchange final : public ParameterGate, public GradientSink {
  public:
-  // `slots` are the worker's, within spec.training.slots.
-  ChunkExchange(const v1::JobSpec& spec, const ArenaPlan& plan, SlotRange slots, ParameterClient& client);
+  explicit ChunkExchange(const ChunkExchangeOptions& options);
+
+  // Room in a shared segment for the arenas and the encoded pushes of an exchange and its client.
+  static size_t SharedBytes(const v1::JobSpec& spec, const ArenaPlan& plan, SlotRange slots, const CodecPlan& codecs);
 
   absl::Status PullInitialWeights();
   void BeginStep(uint64_t step);
@@ -46,7 +69,14 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   // After `steps` steps: waits for the weights that contain all of them, of all workers.
   absl::Status Finish(uint64_t steps);
 
-  absl::Span<const float> weights() const { return weights_; }
+  // To be asked for again after BeginStep and WaitForAll.
+  absl::Span<const float> weights() const { return weights_[front_]; }
+
+  // What codecs have lost so far, arena by arena; none when they lose nothing that they keep.
+  int residual_count() const { return static_cast<int>(residuals_.size()); }
+  absl::Span<const float> residual(int i) const { return residuals_[i]; }
+  // E.g. "residual/slots/4+2": of the pushes that sum up slots 4 and 5. Two workers never have the same.
+  std::string residual_name(int i) const;
 
   absl::Status WaitForParameter(int parameter) override;
   absl::Status GradientFinal(int parameter) override;
@@ -62,11 +92,16 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   // Gradients scaled down, and gradients whose norm was not finite, so far (ssp and async).
   int64_t clipped_steps() const { return clipped_steps_; }
   int64_t non_finite_steps() const { return non_finite_steps_; }
+  // Arenas, residuals and the encodings of pushes.
   int64_t memory_bytes() const;
 
  private:
-  // Where the chunk's weights are to go.
+  // Where the chunk's weights are to go: the arena that is not being read.
   absl::Span<float> Landing(int chunk);
+  absl::Span<float> Residual(int chunk, int payload);
+  absl::Status Pull(int chunk, uint64_t min_clock);
+  // From now on weights() are those asked for last.
+  void Turn();
   absl::Status WaitFor(int chunk);
   absl::Status Push(int chunk);
   // Scales the worker's average gradient to clip_norm at most, as torch.nn.utils.clip_grad_norm_ does.
@@ -83,10 +118,15 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   std::vector<uint32_t> slots_in_subtree_;
   ParameterClient& client_;
 
-  std::vector<float> weights_;
+  const CodecPlan* const codecs_;
+  const std::shared_ptr<ArenaMemory> memory_;
+  const absl::Span<float> weights_[2];
   SlotAccumulator sums_;
-  std::vector<bool> awaited_;   // A pull of the chunk is open.
-  std::vector<int> remaining_;  // Parameters of the chunk whose gradient is not final in this slot.
+  std::vector<std::vector<float>> residuals_;  // By payload, arena_elements each.
+  int front_ = 0;                              // The arena that is read.
+  bool ahead_ = false;                         // Weights were asked for since the last turn.
+  std::vector<bool> awaited_;                  // A pull of the chunk is open.
+  std::vector<int> remaining_;                 // Parameters of the chunk whose gradient is not final in this slot.
   uint64_t step_ = 0;
   Times times_;
   absl::Time first_gradient_;

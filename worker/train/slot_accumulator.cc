@@ -14,35 +14,44 @@ void AddInto(absl::Span<float> left, absl::Span<const float> right) {
 
 }  // namespace
 
-SlotAccumulator::SlotAccumulator(const ArenaPlan& plan, const SlotTree& tree, uint32_t first_slot, uint32_t slot_count,
-                                 Result result)
-    : plan_(plan), result_(result), subtrees_(tree.Cover(first_slot, slot_count)) {
+SlotAccumulator::SlotAccumulator(const ArenaPlan& plan, const SlotTree& tree, SlotRange slots, Result result,
+                                 ArenaMemory& memory)
+    : plan_(plan), result_(result), subtrees_(tree.Cover(slots.first, slots.count)), slots_(MakePlans(tree, slots)) {
+  for (int i = BufferCount(tree, slots); i > 0; --i) buffers_.push_back(memory.Allocate(plan.arena_elements()));
+}
+
+std::vector<SlotAccumulator::SlotPlan> SlotAccumulator::MakePlans(const SlotTree& tree, SlotRange slots) {
   // Play the pushes of leaves and the merges of siblings once: they are the same for every chunk and step.
+  std::vector<SlotPlan> plans;
   std::vector<Subtree> stack;
-  size_t depth = 0;
-  for (uint32_t i = 0; i < slot_count; ++i) {
+  for (uint32_t i = 0; i < slots.count; ++i) {
     SlotPlan slot = {.buffer = static_cast<int>(stack.size())};
-    stack.push_back(tree.Canonical({.first_slot = first_slot + i, .log2_size = 0}));
-    depth = std::max(depth, stack.size());
+    stack.push_back(tree.Canonical({.first_slot = slots.first + i, .log2_size = 0}));
     while (stack.size() > 1 && stack.back() != tree.Root() && tree.Sibling(stack.back()) == stack[stack.size() - 2]) {
       const Subtree parent = tree.Parent(stack.back());
       stack.pop_back();
       stack.back() = parent;
       ++slot.merges;
     }
-    slots_.push_back(slot);
+    plans.push_back(slot);
   }
-  buffers_.assign(depth, std::vector<float>(plan.arena_elements(), 0.0f));
+  return plans;
+}
+
+int SlotAccumulator::BufferCount(const SlotTree& tree, SlotRange slots) {
+  int highest = 0;
+  for (const SlotPlan& slot : MakePlans(tree, slots)) highest = std::max(highest, slot.buffer);
+  return highest + 1;
 }
 
 absl::Span<float> SlotAccumulator::BeginSlot(uint32_t i) {
   current_ = i;
-  return absl::MakeSpan(buffers_[slots_[i].buffer]);
+  return buffers_[slots_[i].buffer];
 }
 
 bool SlotAccumulator::ChunkFinal(int chunk) {
   const ElementRange range = plan_.ChunkRange(chunk);
-  const auto part = [&](int buffer) { return absl::MakeSpan(buffers_[buffer]).subspan(range.begin, range.size()); };
+  const auto part = [&](int buffer) { return buffers_[buffer].subspan(range.begin, range.size()); };
   int top = slots_[current_].buffer;
   for (int merge = 0; merge < slots_[current_].merges; ++merge, --top) AddInto(part(top - 1), part(top));
   if (current_ + 1 < slots_.size()) return false;
@@ -54,12 +63,12 @@ bool SlotAccumulator::ChunkFinal(int chunk) {
 
 absl::Span<const float> SlotAccumulator::Payload(int chunk, int payload) const {
   const ElementRange range = plan_.ChunkRange(chunk);
-  return absl::MakeConstSpan(buffers_[payload]).subspan(range.begin, range.size());
+  return buffers_[payload].subspan(range.begin, range.size());
 }
 
 absl::Span<float> SlotAccumulator::MutablePayload(int chunk, int payload) {
   const ElementRange range = plan_.ChunkRange(chunk);
-  return absl::MakeSpan(buffers_[payload]).subspan(range.begin, range.size());
+  return buffers_[payload].subspan(range.begin, range.size());
 }
 
 int64_t SlotAccumulator::memory_bytes() const {

@@ -5,14 +5,14 @@
 // + right in fp32, never in another order. After the last slot a chunk's payloads are the sums of the canonical
 // subtrees that cover the worker's slots.
 //
-//   SlotAccumulator sums(plan, SlotTree(8), /*first_slot=*/2, /*slot_count=*/3, SlotAccumulator::Result::kSubtrees);
+//   SlotAccumulator sums(plan, SlotTree(8), {.first = 2, .count = 3}, SlotAccumulator::Result::kSubtrees, memory);
 //   for (uint32_t i = 0; i < 3; ++i) {
 //     ForwardBackward(..., sums.BeginSlot(i), ...);           // Calls sums.ChunkFinal(chunk) for each chunk once.
 //   }
 //   for (int s = 0; s < sums.payload_count(); ++s) Push(sums.subtrees()[s], sums.Payload(chunk, s));
 //
-// Memory: at most log2(slots) + 2 arenas. Not thread safe. Payloads stay as they are until the chunk's first slot of
-// the next step is written.
+// Memory: at most log2(slots) + 2 arenas, of an ArenaMemory that outlives it. Not thread safe. Payloads stay as they
+// are until the chunk's first slot of the next step is written.
 #ifndef PARAMD_WORKER_TRAIN_SLOT_ACCUMULATOR_H_
 #define PARAMD_WORKER_TRAIN_SLOT_ACCUMULATOR_H_
 
@@ -21,7 +21,9 @@
 
 #include "absl/types/span.h"
 #include "common/partition/arena_plan.h"
+#include "common/partition/chunk_map.h"
 #include "common/partition/slot_tree.h"
+#include "worker/train/arena_memory.h"
 
 namespace paramd {
 
@@ -32,8 +34,11 @@ class SlotAccumulator {
     kTotal,     // ssp, async: one payload, the subtrees' sum from left to right.
   };
 
-  // 1 <= slot_count, first_slot + slot_count <= tree.slots().
-  SlotAccumulator(const ArenaPlan& plan, const SlotTree& tree, uint32_t first_slot, uint32_t slot_count, Result result);
+  // 1 <= slots.count, slots.first + slots.count <= tree.slots().
+  SlotAccumulator(const ArenaPlan& plan, const SlotTree& tree, SlotRange slots, Result result, ArenaMemory& memory);
+
+  // How many arenas it takes.
+  static int BufferCount(const SlotTree& tree, SlotRange slots);
 
   // Starts local slot `i` (0 .. slot_count - 1, ascending, again from 0 each step): where its gradient goes,
   // arena_elements.
@@ -57,12 +62,13 @@ class SlotAccumulator {
     int buffer = 0;
     int merges = 0;
   };
+  static std::vector<SlotPlan> MakePlans(const SlotTree& tree, SlotRange slots);
 
   const ArenaPlan& plan_;
   const Result result_;
   std::vector<Subtree> subtrees_;
   std::vector<SlotPlan> slots_;
-  std::vector<std::vector<float>> buffers_;  // A stack of arenas: [0] holds the leftmost subtree.
+  std::vector<absl::Span<float>> buffers_;  // A stack of arenas: [0] holds the leftmost subtree.
   uint32_t current_ = 0;
 };
 

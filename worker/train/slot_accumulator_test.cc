@@ -58,7 +58,8 @@ TEST(SlotAccumulatorTest, SubtreeSumsAreTheTreesBitForBit) {
     const auto gradients = Gradients(plan.arena_elements(), slots);
     for (uint32_t first = 0; first < slots; ++first) {
       for (uint32_t count = 1; first + count <= slots; ++count) {
-        SlotAccumulator sums(plan, tree, first, count, Result::kSubtrees);
+        ArenaMemory memory;
+        SlotAccumulator sums(plan, tree, {first, count}, Result::kSubtrees, memory);
         for (int step = 0; step < 2; ++step) RunSlots(sums, gradients, first, count, plan.chunk_count());
         ASSERT_EQ(sums.subtrees(), tree.Cover(first, count));
         ASSERT_EQ(sums.payload_count(), static_cast<int>(sums.subtrees().size()));
@@ -83,7 +84,8 @@ TEST(SlotAccumulatorTest, TotalAddsTheSubtreesFromTheLeft) {
   const ArenaPlan plan = TestPlan();
   const SlotTree tree(8);
   const auto gradients = Gradients(plan.arena_elements(), 8);
-  SlotAccumulator sums(plan, tree, 1, 6, Result::kTotal);  // Cover: 1, 2-3, 4-5, 6.
+  ArenaMemory memory;
+  SlotAccumulator sums(plan, tree, {1, 6}, Result::kTotal, memory);  // Cover: 1, 2-3, 4-5, 6.
   RunSlots(sums, gradients, 1, 6, plan.chunk_count());
   ASSERT_EQ(sums.payload_count(), 1);
   ASSERT_EQ(sums.subtrees().size(), 4u);
@@ -97,7 +99,8 @@ TEST(SlotAccumulatorTest, TotalAddsTheSubtreesFromTheLeft) {
 TEST(SlotAccumulatorTest, ChunksMayFinishInterleavedWithTheBackwardPass) {
   const ArenaPlan plan = TestPlan();
   const auto gradients = Gradients(plan.arena_elements(), 4);
-  SlotAccumulator sums(plan, SlotTree(4), 0, 4, Result::kSubtrees);
+  ArenaMemory memory;
+  SlotAccumulator sums(plan, SlotTree(4), {0, 4}, Result::kSubtrees, memory);
   for (uint32_t slot = 0; slot < 4; ++slot) {
     // Each chunk is written just before it is final, in another order per slot.
     absl::Span<float> buffer = sums.BeginSlot(slot);
@@ -116,9 +119,12 @@ TEST(SlotAccumulatorTest, ChunksMayFinishInterleavedWithTheBackwardPass) {
 
 TEST(SlotAccumulatorTest, MemoryIsLogarithmic) {
   const ArenaPlan plan = TestPlan();
-  SlotAccumulator sums(plan, SlotTree(4096), 0, 4096, Result::kSubtrees);
+  ArenaMemory memory;
+  SlotAccumulator sums(plan, SlotTree(4096), {0, 4096}, Result::kSubtrees, memory);
   EXPECT_LE(sums.memory_bytes(), 14 * plan.arena_elements() * 4);
-  SlotAccumulator one(plan, SlotTree(4096), 17, 1, Result::kSubtrees);
+  EXPECT_EQ(sums.memory_bytes(), memory.bytes());
+  EXPECT_EQ(memory.bytes(), SlotAccumulator::BufferCount(SlotTree(4096), {0, 4096}) * plan.arena_elements() * 4);
+  SlotAccumulator one(plan, SlotTree(4096), {17, 1}, Result::kSubtrees, memory);
   EXPECT_EQ(one.memory_bytes(), plan.arena_elements() * 4);
 }
 

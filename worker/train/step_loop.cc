@@ -17,7 +17,12 @@ StepLoop::StepLoop(const StepLoopOptions& options, Sampler sampler, StepLoopObse
       sampler_(std::move(sampler)),
       observer_(observer),
       control_(options.spec.training().steps()),
-      exchange_(options.spec, options.plan, options.slots, options.client) {}
+      exchange_({.spec = options.spec,
+                 .plan = options.plan,
+                 .slots = options.slots,
+                 .client = options.client,
+                 .memory = options.memory,
+                 .codecs = options.codecs}) {}
 
 void StepLoop::Cancel(const absl::Status& reason) {
   control_.Cancel(reason);

@@ -10,6 +10,7 @@
 #define PARAMD_WORKER_TRAIN_STEP_LOOP_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -19,12 +20,14 @@
 #include "absl/types/span.h"
 #include "common/partition/arena_plan.h"
 #include "common/partition/chunk_map.h"
+#include "common/partition/codec_plan.h"
 #include "proto/cluster.pb.h"
 #include "proto/job.pb.h"
 #include "worker/data/dataset.h"
 #include "worker/data/sampler.h"
 #include "worker/models/model_program.h"
 #include "worker/parameter_client/parameter_client.h"
+#include "worker/train/arena_memory.h"
 #include "worker/train/chunk_exchange.h"
 #include "worker/train/stop_control.h"
 
@@ -64,7 +67,9 @@ struct StepLoopOptions {
   ParameterClient& client;
   uint32_t worker_index = 0;
   uint32_t workers = 1;
-  SlotRange slots;  // This worker's.
+  SlotRange slots;                      // This worker's.
+  std::shared_ptr<ArenaMemory> memory;  // For weights and gradients. Null: the heap.
+  const CodecPlan* codecs = nullptr;    // The client's. Null: fp32.
 };
 
 class StepLoop {
@@ -88,6 +93,7 @@ class StepLoop {
   // Ends Run at the next wait or step boundary.
   void Cancel(const absl::Status& reason);
 
+  // Of the training thread, or after Run.
   absl::Span<const float> weights() const { return exchange_.weights(); }
   int64_t memory_bytes() const { return exchange_.memory_bytes(); }
 

@@ -11,6 +11,9 @@ using prometheus::Family;
 using prometheus::Gauge;
 
 const char* const kPhaseNames[] = {"data", "pull", "forward", "backward", "push"};
+const char* const kTransportNames[kStreamTransports] = {"tcp", "unix", "shared_memory"};
+const char* const kCodecNames[v1::Codec_ARRAYSIZE] = {"unspecified", "fp32", "bf16",   "fp16",
+                                                      "int8",        "topk", "onebit", "per_group"};
 
 // 0.1 ms to 13 s, doubling.
 const prometheus::Histogram::BucketBoundaries kStepBuckets = {0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032,
@@ -37,16 +40,54 @@ WorkerMetrics::WorkerMetrics(prometheus::Registry& registry, const std::string& 
                 .Name("paramd_worker_loss")
                 .Help("Mean training loss of the newest step over this worker's slots.")
                 .Register(registry)),
-      pushed_bytes_(
-          CounterFamily(registry, "paramd_worker_push_bytes_total", "Gradient bytes sent, retries included.")),
-      pulled_bytes_(CounterFamily(registry, "paramd_worker_pull_bytes_total", "Weight bytes received and accepted.")),
+      pushed_bytes_(CounterFamily(registry, "paramd_worker_push_bytes_total",
+                                  "Gradient bytes sent, retries included, as encoded (wire) and as fp32 (raw).")),
+      pulled_bytes_(CounterFamily(registry, "paramd_worker_pull_bytes_total",
+                                  "Weight bytes received and accepted, as encoded (wire) and as fp32 (raw).")),
       retries_(CounterFamily(registry, "paramd_worker_request_retries_total", "Push and pull requests sent again.")),
       reconnections_(CounterFamily(registry, "paramd_worker_reconnections_total", "Streams to servers opened again.")),
+      refusals_(CounterFamily(registry, "paramd_worker_shared_memory_refusals_total",
+                              "Streams over unix sockets whose server did not take shared memory.")),
+      in_flight_bytes_(BuildGauge()
+                           .Name("paramd_worker_in_flight_bytes")
+                           .Help("Gradient bytes sent in messages and not yet answered, at the end of a step.")
+                           .Register(registry)),
+      streams_(BuildGauge()
+                   .Name("paramd_worker_streams")
+                   .Help("Open streams to servers by how payloads travel, at the end of a step.")
+                   .Register(registry)),
       non_finite_(
           CounterFamily(registry, "paramd_worker_nonfinite_total", "Losses or gradients with NaN or infinity.")) {}
 
 std::unique_ptr<WorkerJobMetrics> WorkerMetrics::ForJob(const std::string& job_id) {
   return std::make_unique<WorkerJobMetrics>(*this, job_id);
+}
+
+TrafficMetrics::~TrafficMetrics() {
+  for (const Series& series : series_) {
+    if (series.wire == nullptr) continue;
+    family_.Remove(series.wire);
+    family_.Remove(series.raw);
+  }
+}
+
+void TrafficMetrics::Observe(const Totals& totals) {
+  for (size_t codec = 0; codec < totals.size(); ++codec) {
+    Series& series = series_[codec];
+    if (totals[codec].raw_bytes == 0) continue;
+    if (series.wire == nullptr) {
+      const prometheus::Labels labels = {{"train_job", job_id_}, {"codec", kCodecNames[codec]}};
+      const auto add = [&](const char* stage) {
+        prometheus::Labels all = labels;
+        all["stage"] = stage;
+        return &family_.Add(all);
+      };
+      series = {.wire = add("wire"), .raw = add("raw")};
+    }
+    series.wire->Increment(static_cast<double>(totals[codec].wire_bytes - seen_[codec].wire_bytes));
+    series.raw->Increment(static_cast<double>(totals[codec].raw_bytes - seen_[codec].raw_bytes));
+  }
+  seen_ = totals;
 }
 
 WorkerJobMetrics::WorkerJobMetrics(WorkerMetrics& metrics, const std::string& job_id)
@@ -55,15 +96,20 @@ WorkerJobMetrics::WorkerJobMetrics(WorkerMetrics& metrics, const std::string& jo
       samples_(metrics.samples_.Add({{"train_job", job_id}})),
       tokens_(metrics.tokens_.Add({{"train_job", job_id}})),
       loss_(metrics.loss_.Add({{"train_job", job_id}})),
-      pushed_bytes_(metrics.pushed_bytes_.Add({{"train_job", job_id}})),
-      pulled_bytes_(metrics.pulled_bytes_.Add({{"train_job", job_id}})),
+      pushed_bytes_(metrics.pushed_bytes_, job_id),
+      pulled_bytes_(metrics.pulled_bytes_, job_id),
       retries_(metrics.retries_.Add({{"train_job", job_id}})),
       reconnections_(metrics.reconnections_.Add({{"train_job", job_id}})),
+      refusals_(metrics.refusals_.Add({{"train_job", job_id}})),
+      in_flight_bytes_(metrics.in_flight_bytes_.Add({{"train_job", job_id}})),
       non_finite_loss_(metrics.non_finite_.Add({{"train_job", job_id}, {"where", "loss"}})),
       non_finite_gradient_(metrics.non_finite_.Add({{"train_job", job_id}, {"where", "grad"}})) {
   for (int i = 0; i < kPhases; ++i) {
     step_duration_[i] = &metrics.step_duration_.Add(
         {{"train_job", job_id}, {"device", metrics.device_}, {"phase", kPhaseNames[i]}}, kStepBuckets);
+  }
+  for (int i = 0; i < kStreamTransports; ++i) {
+    streams_[i] = &metrics.streams_.Add({{"train_job", job_id}, {"transport", kTransportNames[i]}});
   }
 }
 
@@ -73,10 +119,11 @@ WorkerJobMetrics::~WorkerJobMetrics() {
   metrics_.samples_.Remove(&samples_);
   metrics_.tokens_.Remove(&tokens_);
   metrics_.loss_.Remove(&loss_);
-  metrics_.pushed_bytes_.Remove(&pushed_bytes_);
-  metrics_.pulled_bytes_.Remove(&pulled_bytes_);
   metrics_.retries_.Remove(&retries_);
   metrics_.reconnections_.Remove(&reconnections_);
+  metrics_.refusals_.Remove(&refusals_);
+  metrics_.in_flight_bytes_.Remove(&in_flight_bytes_);
+  for (prometheus::Gauge* gauge : streams_) metrics_.streams_.Remove(gauge);
   metrics_.non_finite_.Remove(&non_finite_loss_);
   metrics_.non_finite_.Remove(&non_finite_gradient_);
 }
@@ -88,10 +135,13 @@ void WorkerJobMetrics::Observe(const StepReport& report, const ParameterClientSt
   samples_.Increment(static_cast<double>(report.samples));
   tokens_.Increment(static_cast<double>(report.tokens));
   loss_.Set(report.loss);
-  pushed_bytes_.Increment(static_cast<double>(stats.pushed_bytes - seen_.pushed_bytes));
-  pulled_bytes_.Increment(static_cast<double>(stats.pulled_bytes - seen_.pulled_bytes));
+  pushed_bytes_.Observe(stats.pushed);
+  pulled_bytes_.Observe(stats.pulled);
   retries_.Increment(static_cast<double>(stats.retries - seen_.retries));
   reconnections_.Increment(static_cast<double>(stats.reconnections - seen_.reconnections));
+  refusals_.Increment(static_cast<double>(stats.shared_memory_refusals - seen_.shared_memory_refusals));
+  in_flight_bytes_.Set(static_cast<double>(stats.in_flight_bytes));
+  for (int i = 0; i < kStreamTransports; ++i) streams_[i]->Set(stats.streams[i]);
   if (report.non_finite_loss) non_finite_loss_.Increment();
   if (report.non_finite_gradient) non_finite_gradient_.Increment();
   seen_ = stats;

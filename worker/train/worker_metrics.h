@@ -12,13 +12,15 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
-#include "worker/parameter_client/parameter_client.h"
+#include "proto/parameter.pb.h"
+#include "worker/parameter_client/client_stats.h"
 #include "worker/train/step_loop.h"
 
 namespace paramd {
@@ -47,7 +49,35 @@ class WorkerMetrics {
   prometheus::Family<prometheus::Counter>& pulled_bytes_;
   prometheus::Family<prometheus::Counter>& retries_;
   prometheus::Family<prometheus::Counter>& reconnections_;
+  prometheus::Family<prometheus::Counter>& refusals_;
+  prometheus::Family<prometheus::Gauge>& in_flight_bytes_;
+  prometheus::Family<prometheus::Gauge>& streams_;
   prometheus::Family<prometheus::Counter>& non_finite_;
+};
+
+// A job's bytes in one direction: series by codec and stage, made when the codec is used first.
+class TrafficMetrics {
+ public:
+  using Totals = std::array<Traffic, v1::Codec_ARRAYSIZE>;
+
+  TrafficMetrics(prometheus::Family<prometheus::Counter>& family, std::string job_id)
+      : family_(family), job_id_(std::move(job_id)) {}
+  ~TrafficMetrics();
+  TrafficMetrics(const TrafficMetrics&) = delete;
+  TrafficMetrics& operator=(const TrafficMetrics&) = delete;
+
+  void Observe(const Totals& totals);
+
+ private:
+  struct Series {
+    prometheus::Counter* wire = nullptr;
+    prometheus::Counter* raw = nullptr;
+  };
+
+  prometheus::Family<prometheus::Counter>& family_;
+  const std::string job_id_;
+  std::array<Series, v1::Codec_ARRAYSIZE> series_;
+  Totals seen_{};
 };
 
 class WorkerJobMetrics {
@@ -69,10 +99,13 @@ class WorkerJobMetrics {
   prometheus::Counter& samples_;
   prometheus::Counter& tokens_;
   prometheus::Gauge& loss_;
-  prometheus::Counter& pushed_bytes_;
-  prometheus::Counter& pulled_bytes_;
+  TrafficMetrics pushed_bytes_;
+  TrafficMetrics pulled_bytes_;
   prometheus::Counter& retries_;
   prometheus::Counter& reconnections_;
+  prometheus::Counter& refusals_;
+  prometheus::Gauge& in_flight_bytes_;
+  std::array<prometheus::Gauge*, kStreamTransports> streams_;
   prometheus::Counter& non_finite_loss_;
   prometheus::Counter& non_finite_gradient_;
   ParameterClientStats seen_;
