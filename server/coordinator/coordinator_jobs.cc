@@ -156,6 +156,9 @@ absl::StatusOr<v1::ListJobsResponse> Coordinator::List(const v1::ListJobsRequest
     }
     query.states.push_back(static_cast<v1::JobState>(state));
   }
+  // The same filter in another order is the same filter, to the store and to page tokens.
+  std::sort(query.states.begin(), query.states.end());
+  query.states.erase(std::unique(query.states.begin(), query.states.end()), query.states.end());
   const uint32_t page = request.page_size() == 0 ? kDefaultPage : std::min(request.page_size(), kMaxPage);
   query.limit = static_cast<int>(page) + 1;  // One more tells whether there is a next page.
   if (!request.page_token().empty()) {

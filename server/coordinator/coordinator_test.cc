@@ -92,7 +92,7 @@ class CoordinatorTest : public testing::Test {
       coordinator_->Tick();
     }
   }
-  absl::StatusOr<v1::SubmitJobResponse> Submit() {
+  absl::StatusOr<v1::SubmitJobResponse> Submit(const std::string& job_id = "job-1") {
     v1::SubmitJobRequest request;
     v1::JobSpec& spec = *request.mutable_spec();
     for (uint32_t width : {784, 16, 10}) spec.mutable_model()->mutable_mlp()->add_widths(width);
@@ -100,7 +100,7 @@ class CoordinatorTest : public testing::Test {
     spec.mutable_data()->mutable_idx()->set_train_labels("/data/labels");
     spec.mutable_training()->set_steps(20);
     spec.mutable_optimizer()->set_learning_rate(0.1);
-    request.set_job_id("job-1");
+    request.set_job_id(job_id);
     return coordinator_->Submit(request);
   }
   void Register(FakeLink& link, const std::string& id, v1::NodeRole role, bool held = false) {
@@ -273,6 +273,29 @@ TEST_F(CoordinatorTest, AWatchEndsWhenItsJobIsDeleted) {
   EXPECT_FALSE(sink.finished);  // A write is under way.
   coordinator_->WatchReady(&sink);
   EXPECT_THAT(sink.status, StatusIs(absl::StatusCode::kNotFound, "JOB_NOT_FOUND"));
+}
+
+TEST_F(CoordinatorTest, APageTokenDoesNotDependOnTheOrderOfTheFilter) {
+  EXPECT_OK(Submit("job-1"));
+  EXPECT_OK(Submit("job-2"));
+  v1::ListJobsRequest request;
+  request.set_page_size(1);
+  request.add_states(v1::JOB_STATE_RUNNING);
+  request.add_states(v1::JOB_STATE_PENDING);
+  ASSERT_OK_AND_ASSIGN(const v1::ListJobsResponse first, coordinator_->List(request));
+  ASSERT_EQ(first.jobs_size(), 1);
+  EXPECT_EQ(first.jobs(0).job_id(), "job-2");
+  request.set_page_token(first.next_page_token());
+  request.clear_states();
+  for (const v1::JobState state : {v1::JOB_STATE_PENDING, v1::JOB_STATE_RUNNING, v1::JOB_STATE_PENDING}) {
+    request.add_states(state);
+  }
+  ASSERT_OK_AND_ASSIGN(const v1::ListJobsResponse second, coordinator_->List(request));
+  ASSERT_EQ(second.jobs_size(), 1);
+  EXPECT_EQ(second.jobs(0).job_id(), "job-1");
+  EXPECT_EQ(second.next_page_token(), "");
+  request.add_states(v1::JOB_STATE_FAILED);
+  EXPECT_THAT(coordinator_->List(request), StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_PAGE_TOKEN"));
 }
 
 TEST_F(CoordinatorTest, ATraceIsAnsweredWhenAllNodesHave) {
