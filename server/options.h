@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/rpc/channel_arguments.h"
 #include "common/rpc/credentials.h"
 #include "common/rpc/local_socket.h"
 
@@ -31,6 +32,7 @@ struct ServerOptions {
   bool shared_memory = true;                            // Whether such workers may pass payloads in memory of theirs.
   std::string host_id;                                  // As registered; default: HostId(). For tests.
   TlsOptions tls;
+  BulkTransportOptions bulk;  // For benchmarks.
 
   // kInvalidArgument, INVALID_FLAG, with the flag's name. Makes output_dir and tries to write to it.
   absl::Status Validate() const;
