@@ -369,8 +369,12 @@ TEST(ParameterWireTest, EveryPrefix) {
   }
 }
 
-TEST(ParameterWireTest, ClearLeavesNothing) {
+TEST(ParameterWireTest, NothingIsLeftOfTheMessageBefore) {
   InboundRequest in;
+  ASSERT_OK(Decode(kGoldenRequest, {}, in));
+  ASSERT_OK(Decode("\x08\x09", {}, in));
+  EXPECT_EQ(in.header, RequestHeader{.request_id = 9});
+  EXPECT_TRUE(in.payload().empty());
   ASSERT_OK(Decode(kGoldenRequest, {}, in));
   in.Clear();
   EXPECT_EQ(in.header, RequestHeader());

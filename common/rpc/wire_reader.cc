@@ -4,6 +4,8 @@ namespace paramd {
 namespace {
 
 constexpr int kVarintBytes = 10;  // Of 64 bits, 7 at a time.
+constexpr int kTagBytes = 5;      // Of 32.
+constexpr char kBadNumber[] = "field number out of range";
 constexpr uint32_t kMaxFixedType = static_cast<uint32_t>(WireType::kFixed32);
 
 }  // namespace
@@ -34,22 +36,24 @@ inline bool WireReader::ReadByte(uint8_t& byte) {
   return true;
 }
 
-bool WireReader::ReadVarint(uint64_t& value) {
+bool WireReader::ReadVarint(uint64_t& value, int max_bytes, const char* fault) {
   value = 0;
-  for (int i = 0; i < kVarintBytes; ++i) {
+  for (int i = 0; i < max_bytes; ++i) {
     uint8_t byte = 0;
     if (!ReadByte(byte)) return false;
     value |= static_cast<uint64_t>(byte & 0x7F) << (7 * i);
     if (byte < 0x80) return true;
   }
-  return Fail("varint of more than 10 bytes");
+  return Fail(fault);
 }
+
+bool WireReader::ReadVarint(uint64_t& value) { return ReadVarint(value, kVarintBytes, "varint of more than 10 bytes"); }
 
 bool WireReader::ReadTag(WireTag& tag) {
   uint64_t value;
-  if (!ReadVarint(value)) return false;
+  if (!ReadVarint(value, kTagBytes, kBadNumber)) return false;
   const uint32_t type = value & 7;
-  if (value > UINT32_MAX || value < 8) return Fail("field number out of range");
+  if (value > UINT32_MAX || value < 8) return Fail(kBadNumber);
   if (type > kMaxFixedType) return Fail("unknown wire type");
   tag = {.field = static_cast<uint32_t>(value >> 3), .type = static_cast<WireType>(type)};
   return true;

@@ -62,6 +62,8 @@ TEST(WireReaderTest, Tags) {
       {{"\x00", 1}, "field number out of range"},
       {"\x05", "field number out of range"},
       {"\x80\x80\x80\x80\x10", "field number out of range"},
+      {{"\x88\x80\x80\x80\x00", 5}, nullptr, 1, WireType::kVarint},    // Longer than needed,
+      {{"\x88\x80\x80\x80\x80\x00", 6}, "field number out of range"},  // and than 32 bits ever need.
       {"\x0e", "unknown wire type"},
       {"\x0f", "unknown wire type"},
       {"\x88", "truncated"},
