@@ -36,7 +36,17 @@ inline bool WireReader::ReadByte(uint8_t& byte) {
   return true;
 }
 
-bool WireReader::ReadVarint(uint64_t& value, int max_bytes, const char* fault) {
+inline bool WireReader::ReadVarint(uint64_t& value, int max_bytes, const char* fault) {
+  if (!piece_.empty() && remaining_ > 0 && static_cast<uint8_t>(piece_.front()) < 0x80) {  // Most of them.
+    value = static_cast<uint8_t>(piece_.front());
+    piece_.remove_prefix(1);
+    --remaining_;
+    return true;
+  }
+  return ReadLongVarint(value, max_bytes, fault);
+}
+
+bool WireReader::ReadLongVarint(uint64_t& value, int max_bytes, const char* fault) {
   value = 0;
   for (int i = 0; i < max_bytes; ++i) {
     uint8_t byte = 0;

@@ -78,6 +78,7 @@ class WireReader {
  private:
   bool ReadByte(uint8_t& byte);
   bool ReadVarint(uint64_t& value, int max_bytes, const char* fault);
+  bool ReadLongVarint(uint64_t& value, int max_bytes, const char* fault);
   bool Refill();
 
   grpc::ProtoBufferReader slices_;
