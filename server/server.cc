@@ -37,19 +37,26 @@ ParameterServer::ParameterServer(ServerOptions options, std::shared_ptr<const Cr
       incarnation_(NewIncarnation(clock_)),
       thread_count_(ThreadCount(options_.threads)),
       registry_(std::make_shared<prometheus::Registry>()),
-      metrics_(registry_, thread_count_),
-      service_(clock_, options_.RequestTimeout()) {
+      metrics_(registry_, thread_count_) {
   threads_ = std::make_unique<OwnerThreads>(OwnerThreadsOptions{.threads = thread_count_}, clock_, metrics_,
-                                            [this](int thread, absl::Time now) { return jobs_->Tick(thread, now); });
+                                            [this](int thread, absl::Time now) { return Tick(thread, now); });
   jobs_ = std::make_unique<Jobs>(options_.MemoryLimitBytes(), JobEnvironment());
-  service_.Attach(*jobs_, *threads_);
+  service_ = std::make_unique<ParameterService>(
+      ParameterServiceOptions{.request_timeout = options_.RequestTimeout(), .shared_memory = options_.shared_memory},
+      clock_, metrics_, *jobs_, *threads_);
+}
+
+absl::Time ParameterServer::Tick(int thread, absl::Time now) {
+  absl::Time next = jobs_->Tick(thread, now);
+  // One thread is enough; it goes on as long as the gauges have something to follow.
+  if (thread == 0 && service_->UpdateMetrics()) next = std::min(next, now + OwnerThreads::kTickInterval);
+  return next;
 }
 
 ServerJobEnvironment ParameterServer::JobEnvironment() {
   return {.threads = *threads_,
           .metrics = metrics_,
           .clock = clock_,
-          .answers = service_,
           .channels = channels_,
           .norm_timeout = options_.RequestTimeout(),
           .on_failed = [this](const JobPlan& plan,
@@ -80,8 +87,9 @@ absl::Status ParameterServer::Listen() {
                                                                .credentials = credentials_,
                                                                .max_message_bytes = kMaxMessageBytes,
                                                                .kind = ChannelKind::kBulk,
+                                                               .bulk = options_.bulk,
                                                                .registry = registry_});
-  runner_->AddService(&service_, "paramd.v1.ParameterService");
+  runner_->AddService(service_.get(), "paramd.v1.ParameterService");
   RETURN_IF_ERROR(runner_->Start());
   if (options_.port_file.empty()) return absl::OkStatus();
   return AtomicWriteFile(options_.port_file,

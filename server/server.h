@@ -66,6 +66,8 @@ class ParameterServer final : private CoordinatorSessionHandler {
   ServerJobEnvironment JobEnvironment();
   absl::Status Listen();
   void Register();
+  // The ticker of the owner threads.
+  absl::Time Tick(int thread, absl::Time now);
 
   void OnCommand(const v1::CoordinatorMessage& command) override;
   void OnLeaseLost() override;
@@ -93,9 +95,9 @@ class ParameterServer final : private CoordinatorSessionHandler {
   ServerMetrics metrics_;
   std::unique_ptr<MetricsServer> metrics_server_;
   ChannelCache channels_{{.kind = ChannelKind::kControl, .credentials = credentials_}};  // Outlives the jobs' calls.
-  ParameterService service_;
   std::unique_ptr<OwnerThreads> threads_;
   std::unique_ptr<Jobs> jobs_;
+  std::unique_ptr<ParameterService> service_;
   std::unique_ptr<ServerRunner> runner_;
   BackgroundThread background_;  // Saves weights.
   std::unique_ptr<CoordinatorSession> session_;

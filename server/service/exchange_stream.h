@@ -1,84 +1,140 @@
-// The server's end of one ParameterService.Exchange stream: reads requests, hands each to its router, writes answers in
-// the order in which they become ready.
+// The server's end of one ParameterService.Exchange stream: reads requests, decodes them, hands each to its router, and
+// writes answers as they become ready. Messages are raw ByteBuffers: a payload stays in the slices that gRPC received
+// it in until the owner thread has consumed it, and weights leave in slices that alias the snapshot.
 //
-// Reading stops while the router has no room (Route returned false) and goes on with Resume. Answers wait here,
-// unencoded, as references to snapshots; one at a time is encoded and written. A request is open from its arrival until
-// its answer is delivered; ids of open requests are unique and at most kMaxOpenRequests.
+//   auto stream = ExchangeStream::Create({.number = 7, .transport = Transport::kTcp}, router, metrics);
+//   stream->Start();
+//   return stream.get();                       // To gRPC, which ends its life with OnDone.
 //
-// Threading: gRPC's reactions and Deliver come from any thread; mutex_ guards the state and is never held across a call
-// out. Lifetime: shared; gRPC's reference lasts until OnDone.
+// Two roles, each of one thread at a time and passed on without a lock:
+// - The reader runs from OnReadDone to the next StartRead. It pauses when the ReadGate says so (then whoever makes room
+//   goes on reading) and ends with the client's last request, a broken stream, or a message that is none.
+// - The writer runs from the first answer in the AnswerQueue until that is empty, OnWriteDone included. Answers that
+//   follow one another are batched into as few system calls as possible. When the reader has ended and no request is
+//   open, or the stream is broken, it finishes the stream; nobody gets the role after that.
+// So no read and no write is ever started on a finished stream.
+//
+// A request is open from its arrival until its answer is written. Its id is only handed back: that ids differ is in the
+// client's interest alone.
+//
+// Threading: gRPC's reactions, Consumed and Deliver come from any thread. Lifetime: shared by gRPC (until OnDone) and
+// by every request that is under way.
 #ifndef PARAMD_SERVER_SERVICE_EXCHANGE_STREAM_H_
 #define PARAMD_SERVER_SERVICE_EXCHANGE_STREAM_H_
 
+#include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "common/rpc/parameter_wire.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
-#include "proto/parameter.pb.h"
-#include "server/store/chunk_request.h"
+#include "server/service/answer_queue.h"
+#include "server/service/attachment.h"
+#include "server/service/exchange_request.h"
+#include "server/service/read_gate.h"
+#include "server/service/recycle_pool.h"
+#include "server/service/server_job.h"
+#include "server/service/server_metrics.h"
+#include "server/service/transport.h"
 
 namespace paramd {
 
-class ExchangeStream;
-
-// Where a stream's requests go. Outlives the streams. Thread safe; must not block.
+// Where a stream's requests go. Outlives the streams' calls. Thread safe; must not block.
 class RequestRouter {
  public:
   virtual ~RequestRouter() = default;
-  // Takes the request (answers come through Deliver), or returns false; then calls stream->Resume() when to try again.
-  virtual bool Route(const std::shared_ptr<ExchangeStream>& stream,
-                     const std::shared_ptr<const v1::ParameterRequest>& request) = 0;
+  // Fills slot.request and sends the slot on its way to the owner thread, which may be done with it before Route
+  // returns; or returns why it is refused, and leaves the slot to the caller. On the stream's reader.
+  virtual absl::Status Route(InboundSlot& slot) = 0;
   virtual void OnStreamGone(uint64_t stream) = 0;
 };
 
-class ExchangeStream final : public grpc::ServerBidiReactor<v1::ParameterRequest, v1::ParameterResponse>,
+struct ExchangeStreamOptions {
+  uint64_t number = 0;
+  Transport transport = Transport::kTcp;
+  bool shared_memory = false;  // Whether memory may be attached; only on streams over unix sockets.
+  ReadLimits limits;
+};
+
+class ExchangeStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                              public std::enable_shared_from_this<ExchangeStream> {
  public:
-  static constexpr size_t kMaxOpenRequests = 65536;
+  // What the router keeps with a stream. Of the reader alone.
+  struct ReaderState {
+    std::weak_ptr<ServerJob> job;                  // Of the last request.
+    std::shared_ptr<const Attachment> attachment;  // Null: none.
+  };
 
-  // The stream keeps itself alive until gRPC is done with it.
-  static std::shared_ptr<ExchangeStream> Create(uint64_t number, RequestRouter& router);
+  // Both must outlive the call; `metrics` also the requests under way. The stream keeps itself alive until OnDone.
+  static std::shared_ptr<ExchangeStream> Create(const ExchangeStreamOptions& options, RequestRouter& router,
+                                                ServerMetrics& metrics);
   // Starts reading; once.
   void Start() { Read(); }
 
-  uint64_t number() const { return number_; }
-  // Dropped when the request is not open, or the stream has ended.
-  void Deliver(Answer answer);
-  // The router has room again.
-  void Resume();
+  ReaderState& reader_state() { return reader_state_; }
+  Transport transport() const { return options_.transport; }
+  // Held in slots, and of answers that wait or are being written.
+  int64_t held_bytes() const { return gate_.held_bytes(); }
+  int64_t unsent_bytes() const { return unsent_bytes_.load(std::memory_order_relaxed); }
+
+  // The slot's payload is not needed any more. The caller keeps the stream alive.
+  void Consumed(InboundSlot& slot);
+  // Dropped when the stream has ended. The caller keeps the stream alive.
+  void Deliver(OpenRequest& open, Answer answer);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
-  void OnCancel() override;
+  void OnCancel() override { Break(); }
   void OnDone() override;
 
  private:
-  ExchangeStream(uint64_t number, RequestRouter& router) : number_(number), router_(router) {}
+  ExchangeStream(const ExchangeStreamOptions& options, RequestRouter& router, ServerMetrics& metrics)
+      : options_(options), router_(router), metrics_(metrics), gate_(options.limits) {}
 
-  // Opens the request and routes it; false when reading must pause.
-  bool Accept();
+  // The reader's. Read ends the caller's role, whatever comes of it.
   void Read();
-  // Writes the next answer, or finishes the stream, if it is time for either.
+  void EndReading();
+  void Accept(InboundSlot& slot);
+  absl::Status Attach(const RequestHeader& header);
+
+  // The writer's. Both end the caller's role.
   void Advance();
+  void Write(OpenRequest& open);
+  // The answer is out, or dropped.
+  void Close(OpenRequest& open);
 
-  const uint64_t number_;
+  // Nothing can be written any more.
+  void Break();
+
+  const ExchangeStreamOptions options_;
   RequestRouter& router_;
-  std::shared_ptr<ExchangeStream> self_;            // Until OnDone.
-  std::shared_ptr<v1::ParameterRequest> incoming_;  // Of the reader.
-  v1::ParameterResponse outgoing_message_;          // Of the writer.
+  ServerMetrics& metrics_;
+  std::shared_ptr<ExchangeStream> self_;  // Until OnDone.
 
-  absl::Mutex mutex_;
-  absl::flat_hash_set<uint64_t> open_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Answer> outgoing_ ABSL_GUARDED_BY(mutex_);
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool reads_done_ ABSL_GUARDED_BY(mutex_) = false;
-  bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // Cancelled, or a write failed.
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  // Own synchronisation.
+  ReadGate gate_;
+  RecyclePool<InboundSlot> slots_;
+  RecyclePool<OpenRequest> open_requests_;
+  AnswerQueue<OpenRequest> answers_;
+  std::atomic<int64_t> unsent_bytes_ = 0;
+  std::atomic<bool> reader_ended_ = false;
+  std::atomic<bool> broken_ = false;
+  OpenRequest end_mark_, break_mark_;  // Each queued at most once.
+
+  // Of the reader. The baton makes what one reader did before StartRead visible to the next also where the order inside
+  // gRPC cannot be seen (ThreadSanitizer).
+  std::atomic<int> read_baton_ = 0;
+  InboundSlot* reading_ = nullptr;
+  ReaderState reader_state_;
+  absl::Status refusal_;  // Why the reader ended before the client did; OK: it did not. Read by the writer afterwards.
+
+  // Of the writer; likewise.
+  std::atomic<int> write_baton_ = 0;
+  OpenRequest* writing_ = nullptr;
+  ResponseHeader header_;
+  grpc::ByteBuffer outgoing_;
 };
 
 }  // namespace paramd

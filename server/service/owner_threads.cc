@@ -5,83 +5,118 @@
 
 namespace paramd {
 
-OwnerThreads::OwnerThreads(OwnerThreadsOptions options, const Clock& clock, ServerMetrics& metrics, Ticker ticker)
-    : options_(options), clock_(clock), metrics_(metrics), ticker_(std::move(ticker)) {
-  for (int i = 0; i < options_.threads; ++i) queues_.push_back(std::make_unique<Queue>());
-  for (int i = 0; i < options_.threads; ++i) queues_[i]->thread = std::thread([this, i] { Run(i); });
-}
-
-OwnerThreads::~OwnerThreads() { Stop(); }
-
-bool OwnerThreads::TryPost(int thread, Task& task, std::function<void()> on_space) {
-  Queue& queue = *queues_[thread];
-  absl::MutexLock lock(&queue.mutex);
-  if (queue.stopped) return false;
-  if (queue.data_entries >= options_.queue_capacity) {
-    queue.waiting_for_space.push_back(std::move(on_space));
-    return false;
+class OwnerThreads::Function final : public OwnerTask {
+ public:
+  explicit Function(std::function<void()> function) : function_(std::move(function)) {}
+  void Run() override {
+    function_();
+    delete this;
   }
-  ++queue.data_entries;
-  queue.entries.push_back({.task = std::move(task), .queued = clock_.Now(), .data = true});
-  metrics_.queue_length(thread).Increment();
-  return true;
+  void Drop() override { delete this; }
+
+ private:
+  const std::function<void()> function_;
+};
+
+OwnerThreads::OwnerThreads(OwnerThreadsOptions options, const Clock& clock, ServerMetrics& metrics, Ticker ticker)
+    : clock_(clock), metrics_(metrics), ticker_(std::move(ticker)) {
+  for (int i = 0; i < options.threads; ++i) workers_.push_back(std::make_unique<Worker>(options.spins));
+  for (int i = 0; i < options.threads; ++i) workers_[i]->thread = std::thread([this, i] { Run(i); });
 }
 
-void OwnerThreads::Post(int thread, Task task) {
-  Queue& queue = *queues_[thread];
-  absl::MutexLock lock(&queue.mutex);
-  if (queue.stopped) return;
-  queue.entries.push_back({.task = std::move(task), .queued = clock_.Now(), .data = false});
+OwnerThreads::~OwnerThreads() {
+  Stop();
+  // What was queued after the end, by somebody who had not seen it yet.
+  for (const auto& worker : workers_) {
+    for (OwnerTask* task = worker->queue.TakeAll(); task != nullptr;) {
+      OwnerTask* const next = task->next;
+      task->Drop();
+      task = next;
+    }
+  }
+}
+
+void OwnerThreads::Submit(int thread, OwnerTask& task, absl::Time now) {
+  if (stopping_.load(std::memory_order_relaxed)) return task.Drop();
+  task.queued_ = now;
+  Push(*workers_[thread], task);
+}
+
+void OwnerThreads::Post(int thread, std::function<void()> function) {
+  if (stopping_.load(std::memory_order_relaxed)) return;
+  Push(*workers_[thread], *new Function(std::move(function)));
+}
+
+void OwnerThreads::Push(Worker& worker, OwnerTask& task) {
+  worker.length.fetch_add(1, std::memory_order_relaxed);
+  if (worker.queue.Push(task)) worker.wake.signal();
 }
 
 void OwnerThreads::ScheduleTick(int thread, absl::Time when) {
-  queues_[thread]->next_tick = std::min(queues_[thread]->next_tick, when);
+  workers_[thread]->next_tick = std::min(workers_[thread]->next_tick, when);
 }
 
 void OwnerThreads::Stop() {
-  for (const auto& queue : queues_) {
-    absl::MutexLock lock(&queue->mutex);
-    queue->stopped = true;
+  if (!stopping_.exchange(true)) {
+    for (const auto& worker : workers_) Push(*worker, worker->stop_mark);
   }
-  for (const auto& queue : queues_) {
-    if (queue->thread.joinable()) queue->thread.join();
+  for (const auto& worker : workers_) {
+    if (worker->thread.joinable()) worker->thread.join();
   }
-}
-
-bool OwnerThreads::TakeEntries(Queue& queue, std::deque<Entry>& entries, std::vector<std::function<void()>>& freed) {
-  absl::MutexLock lock(&queue.mutex);
-  const auto ready = [&queue]()
-                         ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue.mutex) { return !queue.entries.empty() || queue.stopped; };
-  const absl::Duration until_tick = queue.next_tick - clock_.Now();
-  if (until_tick > absl::ZeroDuration()) queue.mutex.AwaitWithTimeout(absl::Condition(&ready), until_tick);
-  entries.swap(queue.entries);
-  queue.data_entries = 0;
-  freed.swap(queue.waiting_for_space);
-  return !(queue.stopped && entries.empty());
 }
 
 void OwnerThreads::Run(int thread) {
-  Queue& queue = *queues_[thread];
-  std::deque<Entry> entries;
-  std::vector<std::function<void()>> freed;
-  while (TakeEntries(queue, entries, freed)) {
-    for (const std::function<void()>& on_space : freed) on_space();
-    freed.clear();
-    for (Entry& entry : entries) {
-      if (entry.data) {
-        metrics_.queue_length(thread).Decrement();
-        metrics_.queue_wait().Observe(absl::ToDoubleSeconds(clock_.Now() - entry.queued));
-      }
-      entry.task();
-      entry.task = nullptr;  // What it holds must go now, not with the batch.
-    }
-    entries.clear();
-    const absl::Time now = clock_.Now();
-    if (now >= queue.next_tick) {
-      queue.next_tick = absl::InfiniteFuture();
-      ScheduleTick(thread, ticker_(thread, now));
-    }
+  Worker& worker = *workers_[thread];
+  for (;;) {
+    Sleep(worker);
+    do {
+      RunTasks(thread, worker);
+      RunTick(thread, worker);
+      if (worker.stopped && !worker.queue.MayHaveItems()) return;  // The queue stays busy: nobody is woken any more.
+    } while (!worker.queue.TryIdle());
   }
+}
+
+void OwnerThreads::Sleep(Worker& worker) {
+  for (;;) {
+    if (worker.next_tick == absl::InfiniteFuture()) {
+      worker.wake.wait();
+      return;
+    }
+    const int64_t microseconds = absl::ToInt64Microseconds(worker.next_tick - clock_.Now());
+    if (microseconds > 0 && worker.wake.wait(microseconds)) return;
+    // The tick is due. When the queue is not idle, a signal is on its way and must be taken.
+    if (worker.queue.TryBusy()) return;
+    worker.wake.wait();
+    return;
+  }
+}
+
+void OwnerThreads::RunTasks(int thread, Worker& worker) {
+  OwnerTask* task = worker.queue.TakeAll();
+  if (task == nullptr) return;
+  metrics_.queue_length(thread).Set(static_cast<double>(worker.length.load(std::memory_order_relaxed)));
+  int64_t count = 0;
+  for (; task != nullptr; ++count) {
+    OwnerTask* const next = task->next;
+    const absl::Time now = clock_.Now();
+    if (count == 0) ScheduleTick(thread, now + kTickInterval);
+    if (task->queued_ != absl::InfinitePast()) worker.waits.Observe(absl::ToDoubleSeconds(now - task->queued_));
+    worker.stopped |= task == &worker.stop_mark;
+    task->Run();
+    task = next;
+  }
+  const int64_t left = worker.length.fetch_sub(count, std::memory_order_relaxed) - count;
+  metrics_.queue_length(thread).Set(static_cast<double>(left));
+}
+
+void OwnerThreads::RunTick(int thread, Worker& worker) {
+  if (worker.next_tick == absl::InfiniteFuture()) return;
+  const absl::Time now = clock_.Now();
+  if (now < worker.next_tick) return;
+  worker.next_tick = absl::InfiniteFuture();
+  worker.waits.FlushTo(metrics_.queue_wait());
+  ScheduleTick(thread, ticker_ ? ticker_(thread, now) : absl::InfiniteFuture());
 }
 
 }  // namespace paramd

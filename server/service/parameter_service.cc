@@ -5,24 +5,24 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
 #include "common/base/status_macros.h"
-#include "common/rpc/error_status.h"
+#include "server/service/attachment.h"
 #include "server/service/fetch_stream.h"
 #include "server/service/norm_call.h"
 #include "server/service/wire.h"
 
 namespace paramd {
 
-grpc::ServerBidiReactor<v1::ParameterRequest, v1::ParameterResponse>* ParameterService::Exchange(
-    grpc::CallbackServerContext*) {
-  uint64_t number = 0;
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ParameterService::Exchange(
+    grpc::CallbackServerContext* context) {
+  std::shared_ptr<ExchangeStream> stream;
   {
     absl::MutexLock lock(&mutex_);
-    number = next_stream_++;
-  }
-  const std::shared_ptr<ExchangeStream> stream = ExchangeStream::Create(number, *this);
-  {
-    absl::MutexLock lock(&mutex_);
-    streams_.emplace(number, stream);
+    const ExchangeStreamOptions options = {.number = next_stream_++,
+                                           .transport = TransportOfPeer(context->peer()),
+                                           .shared_memory = options_.shared_memory,
+                                           .limits = options_.limits};
+    stream = ExchangeStream::Create(options, *this, metrics_);
+    streams_.emplace(options.number, stream);
   }
   stream->Start();
   return stream.get();
@@ -39,14 +39,20 @@ grpc::ServerWriteReactor<v1::FetchChunksResponse>* ParameterService::FetchChunks
   return FetchStream::Start(FindJob(request->job_id()), request->generation());
 }
 
-void ParameterService::Deliver(Answer answer) {
-  std::shared_ptr<ExchangeStream> stream;
+bool ParameterService::UpdateMetrics() {
+  int64_t held = 0, unsent = 0;
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = streams_.find(answer.key.stream);
-    if (found != streams_.end()) stream = found->second.lock();
+    for (const auto& [number, weak] : streams_) {
+      const std::shared_ptr<ExchangeStream> stream = weak.lock();
+      if (stream == nullptr) continue;
+      held += stream->held_bytes();
+      unsent += stream->unsent_bytes();
+    }
   }
-  if (stream != nullptr) stream->Deliver(std::move(answer));
+  metrics_.push_bytes_in_flight().Set(static_cast<double>(held));
+  metrics_.pull_bytes_in_flight().Set(static_cast<double>(unsent));
+  return held > 0 || unsent > 0;
 }
 
 void ParameterService::OnStreamGone(uint64_t stream) {
@@ -54,11 +60,11 @@ void ParameterService::OnStreamGone(uint64_t stream) {
     absl::MutexLock lock(&mutex_);
     streams_.erase(stream);
   }
-  jobs_->DropStream(stream);
+  jobs_.DropStream(stream);
 }
 
-absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(const std::string& job_id) const {
-  std::shared_ptr<ServerJob> job = jobs_->Find(job_id);
+absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(absl::string_view job_id) const {
+  std::shared_ptr<ServerJob> job = jobs_.Find(job_id);
   if (job == nullptr) {
     return MakeError(absl::StatusCode::kNotFound, "JOB_NOT_FOUND", absl::StrCat("no job ", job_id, " on this server"));
   }
@@ -69,29 +75,40 @@ absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(const std::
   return job;
 }
 
-bool ParameterService::Route(const std::shared_ptr<ExchangeStream>& stream,
-                             const std::shared_ptr<const v1::ParameterRequest>& message) {
-  const absl::StatusOr<bool> taken = Enqueue(stream, message);
-  if (taken.ok()) return *taken;
-  stream->Deliver({.key = {.stream = stream->number(), .request_id = message->request_id()},
-                   .status = taken.status(),
-                   .chunk = message->chunk()});
-  return true;
+absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(const RequestHeader& header,
+                                                                     ExchangeStream::ReaderState& state) const {
+  std::shared_ptr<ServerJob> job = state.job.lock();
+  // A job that was released or replaced has ended.
+  if (job != nullptr && !job->ended() && job->plan().generation == header.generation &&
+      absl::string_view(job->plan().job_id) == header.job_id.view()) {
+    return job;
+  }
+  job = nullptr;  // Not held while another one is looked for.
+  ASSIGN_OR_RETURN(job, FindJob(header.job_id.view()));
+  state.job = job;
+  return job;
 }
 
-absl::StatusOr<bool> ParameterService::Enqueue(const std::shared_ptr<ExchangeStream>& stream,
-                                               const std::shared_ptr<const v1::ParameterRequest>& message) {
-  ASSIGN_OR_RETURN(ChunkRequest request, DecodeRequest(*message, clock_.Now(), request_timeout_));
-  request.key.stream = stream->number();
-  ASSIGN_OR_RETURN(const std::shared_ptr<ServerJob> job, FindJob(message->job_id()));
-  if (absl::Status status = job->shard().Check(request); !status.ok()) {
-    if (status.code() == absl::StatusCode::kFailedPrecondition && request.push)
-      job->metrics().dropped_fenced.Increment();
+absl::Status ParameterService::Route(InboundSlot& slot) {
+  const RequestHeader& header = slot.message.header;
+  ChunkRequest& request = slot.request;
+  const absl::Time now = clock_.Now();
+  RETURN_IF_ERROR(FillChunkRequest(header, now, options_.request_timeout, request));
+  ExchangeStream::ReaderState& state = slot.stream->reader_state();
+  ASSIGN_OR_RETURN(slot.job, FindJob(header, state));
+  if (absl::Status status = slot.job->shard().Check(request); !status.ok()) {
+    if (status.code() == absl::StatusCode::kFailedPrecondition && request.push) {
+      slot.job->metrics().dropped_fenced.Increment();
+    }
     return status;
   }
-  RETURN_IF_ERROR(CheckPayload(*message));
-  OwnerThreads::Task task = [job, message, request] { job->Handle(request); };
-  return threads_->TryPost(job->OwnerOf(*job->shard().FindChunk(request.chunk)), task, [stream] { stream->Resume(); });
+  const Chunk& chunk = *slot.job->shard().FindChunk(request.chunk);
+  request.payload = slot.message.payload();
+  request.shared_answer = {};
+  RETURN_IF_ERROR(ResolveSharedMemory(header, state.attachment.get(), chunk.elements(), request));
+  RETURN_IF_ERROR(CheckPayload(header, request.payload));
+  threads_.Submit(slot.job->OwnerOf(chunk), slot, now);
+  return absl::OkStatus();
 }
 
 }  // namespace paramd

@@ -1,12 +1,11 @@
 // paramd.v1.ParameterService: the thin edge between gRPC and the jobs held here.
 //
-//   ParameterService service(clock, request_timeout);
-//   ... build OwnerThreads and Jobs with service as their AnswerSink ...
-//   service.Attach(jobs, threads);
+//   ParameterService service({.request_timeout = absl::Seconds(60)}, clock, metrics, jobs, threads);
 //   runner.AddService(&service, "paramd.v1.ParameterService");
 //
-// Each message is decoded and checked here, on gRPC's threads, and handed to the owner thread of its chunk. Thread safe
-// after Attach; nothing here blocks. Must outlive the gRPC server and the jobs.
+// Exchange is served raw (see ExchangeStream), the other methods by generated code. Each message is decoded and checked
+// here, on gRPC's threads, and handed to the owner thread of its chunk; the answer goes back from there by itself, with
+// the request's origin. Thread safe; nothing here blocks. Must outlive the gRPC server.
 #ifndef PARAMD_SERVER_SERVICE_PARAMETER_SERVICE_H_
 #define PARAMD_SERVER_SERVICE_PARAMETER_SERVICE_H_
 
@@ -17,6 +16,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
@@ -24,45 +24,54 @@
 #include "server/service/exchange_stream.h"
 #include "server/service/jobs.h"
 #include "server/service/owner_threads.h"
+#include "server/service/server_metrics.h"
 
 namespace paramd {
 
-class ParameterService final : public v1::ParameterService::CallbackService, public AnswerSink, private RequestRouter {
+struct ParameterServiceOptions {
+  absl::Duration request_timeout = absl::Seconds(60);  // Bounds how long a pull may wait.
+  bool shared_memory = true;                           // Whether clients on this host may attach memory.
+  ReadLimits limits;                                   // Of each stream.
+};
+
+// Exchange raw, the other methods with the generated messages.
+using RawParameterService =
+    v1::ParameterService::WithRawCallbackMethod_Exchange<v1::ParameterService::WithCallbackMethod_ReduceNorm<
+        v1::ParameterService::WithCallbackMethod_FetchChunks<v1::ParameterService::Service>>>;
+
+class ParameterService final : public RawParameterService, private RequestRouter {
  public:
-  // `request_timeout` bounds how long a pull may wait.
-  ParameterService(const Clock& clock, absl::Duration request_timeout)
-      : clock_(clock), request_timeout_(request_timeout) {}
+  // All of them must outlive the service.
+  ParameterService(const ParameterServiceOptions& options, const Clock& clock, ServerMetrics& metrics, Jobs& jobs,
+                   OwnerThreads& threads)
+      : options_(options), clock_(clock), metrics_(metrics), jobs_(jobs), threads_(threads) {}
 
-  // Once, before any call. Both must outlive the service's calls.
-  void Attach(Jobs& jobs, OwnerThreads& threads) {
-    jobs_ = &jobs;
-    threads_ = &threads;
-  }
-
-  grpc::ServerBidiReactor<v1::ParameterRequest, v1::ParameterResponse>* Exchange(
-      grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Exchange(grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* ReduceNorm(grpc::CallbackServerContext* context, const v1::ReduceNormRequest* request,
                                        v1::ReduceNormResponse* response) override;
   grpc::ServerWriteReactor<v1::FetchChunksResponse>* FetchChunks(grpc::CallbackServerContext* context,
                                                                  const v1::FetchChunksRequest* request) override;
 
-  // AnswerSink.
-  void Deliver(Answer answer) override;
+  // Brings the gauges of bytes in flight up to date. Returns whether there are any, so that it should be called again
+  // soon.
+  bool UpdateMetrics();
 
  private:
-  bool Route(const std::shared_ptr<ExchangeStream>& stream,
-             const std::shared_ptr<const v1::ParameterRequest>& message) override;
+  // RequestRouter.
+  absl::Status Route(InboundSlot& slot) override;
   void OnStreamGone(uint64_t stream) override;
-  // The job of a message. kNotFound JOB_NOT_FOUND; kUnavailable JOB_NOT_READY while it is being prepared.
-  absl::StatusOr<std::shared_ptr<ServerJob>> FindJob(const std::string& job_id) const;
-  // Queues the request; false when there is no room.
-  absl::StatusOr<bool> Enqueue(const std::shared_ptr<ExchangeStream>& stream,
-                               const std::shared_ptr<const v1::ParameterRequest>& message);
 
+  // The job of a message. kNotFound JOB_NOT_FOUND; kUnavailable JOB_NOT_READY while it is being prepared.
+  absl::StatusOr<std::shared_ptr<ServerJob>> FindJob(absl::string_view job_id) const;
+  // The same, without a lock when it is the job of the stream's last message.
+  absl::StatusOr<std::shared_ptr<ServerJob>> FindJob(const RequestHeader& header,
+                                                     ExchangeStream::ReaderState& state) const;
+
+  const ParameterServiceOptions options_;
   const Clock& clock_;
-  const absl::Duration request_timeout_;
-  Jobs* jobs_ = nullptr;             // Constant after Attach.
-  OwnerThreads* threads_ = nullptr;  // Constant after Attach.
+  ServerMetrics& metrics_;
+  Jobs& jobs_;
+  OwnerThreads& threads_;
 
   absl::Mutex mutex_;
   uint64_t next_stream_ ABSL_GUARDED_BY(mutex_) = 1;

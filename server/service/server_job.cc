@@ -25,6 +25,8 @@ std::vector<uint32_t> AllChunks(const JobPlan& plan) {
   return chunks;
 }
 
+size_t RawBytes(const Chunk& chunk) { return static_cast<size_t>(chunk.elements()) * sizeof(float); }
+
 std::vector<v1::ChunkNorm> NormsOf(const NormTable& table, uint64_t step) {
   std::vector<v1::ChunkNorm> norms(table.chunks().size());
   for (size_t i = 0; i < norms.size(); ++i) {
@@ -42,8 +44,10 @@ ServerJob::ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnviron
       on_gone_(std::move(on_gone)),
       metrics_(environment.metrics, *plan),
       shard_(plan),
+      owners_(environment.threads.count()),
       chunks_to_initialize_(static_cast<int64_t>(shard_.chunks().size())),
       local_norms_(LocalChunks(*plan)) {
+  for (const auto& chunk : shard_.chunks()) StateOf(*chunk).chunks.push_back(chunk.get());
   if (plan->is_lead()) all_norms_.emplace(AllChunks(*plan));
   if (!plan->is_lead() && plan->needs_total_norm()) {
     exchange_ = std::make_unique<NormExchange>(
@@ -74,35 +78,37 @@ void ServerJob::Initialize(std::function<void()> done) {
 
 void ServerJob::Handle(const ChunkRequest& request) {
   Chunk& chunk = *shard_.FindChunk(request.chunk);
-  ChunkActions actions;
+  OwnerState& owner = StateOf(chunk);
   const absl::Time start = environment_.clock.Now();
-  chunk.Handle(request, actions);
+  chunk.Handle(request, owner.actions);
   const absl::Time end = environment_.clock.Now();
   if (request.push) {
-    metrics_.push_duration.Observe(absl::ToDoubleSeconds(end - request.received));
-    metrics_.push_bytes_wire.Increment(static_cast<double>(request.payload.size()));
-    metrics_.push_bytes_raw.Increment(static_cast<double>(request.payload.size()));
+    const TransferSize size = {.wire_bytes = request.payload.size(), .raw_bytes = RawBytes(chunk)};
+    owner.stats.CountPush(request.codec, request.key.origin->push_transport(), size, end - request.received);
   }
-  if (!actions.applied.empty()) metrics_.apply_duration.Observe(absl::ToDoubleSeconds(end - start));
-  Dispatch(chunk, std::move(actions));
+  if (!owner.actions.applied.empty()) owner.stats.CountApply(end - start);
+  Dispatch(chunk, owner);
 }
 
 absl::Time ServerJob::Tick(int thread, absl::Time now) {
+  OwnerState& owner = owners_[thread];
   absl::Time next = absl::InfiniteFuture();
-  for (const auto& chunk : shard_.chunks()) {
-    if (OwnerOf(*chunk) != thread || chunk->waiting() == 0) continue;
-    ChunkActions actions;
-    chunk->Tick(now, actions);
-    Dispatch(*chunk, std::move(actions));
+  for (Chunk* chunk : owner.chunks) {
+    if (chunk->waiting() == 0) continue;
+    chunk->Tick(now, owner.actions);
+    Dispatch(*chunk, owner);
     next = std::min(next, chunk->next_deadline());
   }
+  owner.stats.Flush(metrics_);
   return next;
 }
 
 void ServerJob::DropStream(uint64_t stream) {
-  for (const auto& chunk : shard_.chunks()) {
-    environment_.threads.Post(OwnerOf(*chunk),
-                              [self = shared_from_this(), chunk = chunk.get(), stream] { chunk->DropStream(stream); });
+  for (int thread = 0; thread < environment_.threads.count(); ++thread) {
+    if (owners_[thread].chunks.empty()) continue;
+    environment_.threads.Post(thread, [self = shared_from_this(), &owner = owners_[thread], stream] {
+      for (Chunk* chunk : owner.chunks) chunk->DropStream(stream);
+    });
   }
 }
 
@@ -112,36 +118,55 @@ void ServerJob::GetSnapshot(int index, std::function<void(SnapshotPointer snapsh
                             [self = shared_from_this(), chunk, done = std::move(done)] { done(chunk->snapshot()); });
 }
 
-void ServerJob::Dispatch(Chunk& chunk, ChunkActions actions) {
-  CountApplied(chunk, actions);
-  const absl::Time now = environment_.clock.Now();
-  for (Answer& answer : actions.answers) {
-    if (answer.duplicate) metrics_.dropped_duplicate.Increment();
-    if (answer.snapshot != nullptr) {
-      const double bytes = static_cast<double>(answer.snapshot->payload().size());
-      metrics_.pull_duration.Observe(absl::ToDoubleSeconds(now - answer.received));
-      metrics_.pull_bytes_wire.Increment(bytes);
-      metrics_.pull_bytes_raw.Increment(bytes);
-    }
-    environment_.answers.Deliver(std::move(answer));
+void ServerJob::PostToChunks(std::function<void(Chunk& chunk, ChunkActions& actions)> event) {
+  for (const auto& chunk : shard_.chunks()) {
+    environment_.threads.Post(OwnerOf(*chunk), [self = shared_from_this(), &chunk = *chunk, event] {
+      OwnerState& owner = self->StateOf(chunk);
+      const absl::Time start = self->environment_.clock.Now();
+      event(chunk, owner.actions);
+      if (!owner.actions.applied.empty()) owner.stats.CountApply(self->environment_.clock.Now() - start);
+      self->Dispatch(chunk, owner);
+    });
   }
+}
+
+void ServerJob::Dispatch(Chunk& chunk, OwnerState& owner) {
+  ChunkActions& actions = owner.actions;
+  CountApplied(chunk, owner);
+  Deliver(chunk, owner);
   if (!actions.failure.ok()) Fail(actions.failure);
   if (actions.norm.has_value()) OnLocalNorm(*actions.norm);
   if (!actions.applied.empty()) MaybeReportProgress(chunk, actions.applied.back());
   if (chunk.waiting() > 0) environment_.threads.ScheduleTick(OwnerOf(chunk), chunk.next_deadline());
+  actions.Clear();
 }
 
-void ServerJob::CountApplied(const Chunk& chunk, const ChunkActions& actions) {
-  for (const AppliedStep& applied : actions.applied) {
+void ServerJob::Deliver(const Chunk& chunk, OwnerState& owner) {
+  if (owner.actions.answers.empty()) return;
+  const absl::Time now = environment_.clock.Now();
+  for (Answer& answer : owner.actions.answers) {
+    const std::shared_ptr<RequestOrigin> origin = std::move(answer.key.origin);
+    if (answer.duplicate) owner.stats.CountDuplicate();
+    if (answer.snapshot != nullptr) {
+      const TransferSize size = {.wire_bytes = AnswerBytes(answer.answer_codec, chunk.elements()),
+                                 .raw_bytes = RawBytes(chunk)};
+      owner.stats.CountPull(answer.answer_codec, origin->pull_transport(), size, now - answer.received);
+    }
+    origin->Deliver(std::move(answer));
+  }
+}
+
+void ServerJob::CountApplied(const Chunk& chunk, OwnerState& owner) {
+  for (const AppliedStep& applied : owner.actions.applied) {
     if (applied.skipped) {
-      metrics_.dropped_non_finite.Increment();
+      owner.stats.CountNonFinite();
       // A step of sync mode is skipped on all chunks; counted once, by the first.
       if (!plan().synchronous() || chunk.index() == plan().local_chunks.front()) ++skipped_;
     } else {
-      metrics_.updates_applied.Increment();
+      owner.stats.CountUpdate();
     }
-    if (!plan().synchronous()) metrics_.staleness.Observe(static_cast<double>(applied.staleness));
-    metrics_.global_step.Set(static_cast<double>(chunk.slowest_clock()));
+    if (!plan().synchronous()) owner.stats.CountStaleness(applied.staleness);
+    owner.stats.SetGlobalStep(chunk.slowest_clock());
   }
 }
 
@@ -258,15 +283,8 @@ void ServerJob::OnTotal(uint64_t step, double squared_norm) {
     if (std::isfinite(squared_norm)) last_squared_norm_ = squared_norm;
   }
   if (!plan().needs_total_norm()) return;
-  for (const auto& chunk : shard_.chunks()) {
-    environment_.threads.Post(OwnerOf(*chunk), [self = shared_from_this(), chunk = chunk.get(), step, squared_norm] {
-      ChunkActions actions;
-      const absl::Time start = self->environment_.clock.Now();
-      chunk->OnTotalNorm(step, squared_norm, actions);
-      self->metrics_.apply_duration.Observe(absl::ToDoubleSeconds(self->environment_.clock.Now() - start));
-      self->Dispatch(*chunk, std::move(actions));
-    });
-  }
+  PostToChunks(
+      [step, squared_norm](Chunk& chunk, ChunkActions& actions) { chunk.OnTotalNorm(step, squared_norm, actions); });
 }
 
 void ServerJob::Fail(const absl::Status& status) {
@@ -286,13 +304,7 @@ void ServerJob::FailChunks(const absl::Status& status) {
     waiters.swap(waiters_);
   }
   for (auto& [number, waiter] : waiters) waiter.done(status);
-  for (const auto& chunk : shard_.chunks()) {
-    environment_.threads.Post(OwnerOf(*chunk), [self = shared_from_this(), chunk = chunk.get(), status] {
-      ChunkActions actions;
-      chunk->Fail(status, actions);
-      for (Answer& answer : actions.answers) self->environment_.answers.Deliver(std::move(answer));
-    });
-  }
+  PostToChunks([status](Chunk& chunk, ChunkActions& actions) { chunk.Fail(status, actions); });
 }
 
 }  // namespace paramd

@@ -3,7 +3,10 @@
 //
 //   auto job = std::make_shared<ServerJob>(plan, environment);
 //   job->Initialize([] { ... });                 // allocates and fills the chunks on their threads
-//   job->Handle(request);                        // on the chunk's owner thread
+//   job->Handle(request);                        // on the chunk's owner thread; answers go to request.key.origin
+//
+// An owner thread works for the job with an OwnerState of its own, so that handling a request neither allocates nor
+// shares anything with another thread.
 //
 // Lifetime: shared by the registry, queued tasks and callbacks; the destructor is the point where nothing refers to the
 // job any more, and runs `on_gone`. Thread safe, except where a method names a thread.
@@ -28,27 +31,21 @@
 #include "common/rpc/channel_cache.h"
 #include "proto/cluster.pb.h"
 #include "proto/parameter.pb.h"
+#include "server/service/job_stats.h"
 #include "server/service/norm_exchange.h"
 #include "server/service/owner_threads.h"
+#include "server/service/request_origin.h"
 #include "server/service/server_metrics.h"
 #include "server/store/job_shard.h"
 #include "server/store/norm_table.h"
 
 namespace paramd {
 
-// Takes answers to the streams they belong to. Thread safe; must not block.
-class AnswerSink {
- public:
-  virtual ~AnswerSink() = default;
-  virtual void Deliver(Answer answer) = 0;
-};
-
 // What a job needs around it; all of it outlives the job.
 struct ServerJobEnvironment {
   OwnerThreads& threads;
   ServerMetrics& metrics;
   const Clock& clock;
-  AnswerSink& answers;
   ChannelCache& channels;  // To other servers.
   absl::Duration norm_timeout = absl::Seconds(30);
   std::function<void(const JobPlan& plan, const absl::Status& status)> on_failed;
@@ -73,10 +70,12 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   // Initialises all chunks on their owner threads, then calls `done` on one of them.
   void Initialize(std::function<void()> done);
   bool initialized() const { return chunks_to_initialize_ == 0; }
+  // Failed or released.
+  bool ended() const { return ended_; }
 
-  // On the owner thread of the request's chunk, which Check has found here.
+  // On the owner thread of the request's chunk, which Check has found here. The request has an origin.
   void Handle(const ChunkRequest& request);
-  // On owner thread `thread`: deadlines of its chunks. Returns the next one.
+  // On owner thread `thread`: deadlines of its chunks, and metrics. Returns when the next deadline is.
   absl::Time Tick(int thread, absl::Time now);
   void DropStream(uint64_t stream);
   // The current snapshot of a chunk, on one of the owner threads.
@@ -99,8 +98,20 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
     TotalNorm done;
   };
 
-  void Dispatch(Chunk& chunk, ChunkActions actions);
-  void CountApplied(const Chunk& chunk, const ChunkActions& actions);
+  // What an owner thread needs for this job. On cache lines of its own.
+  struct alignas(64) OwnerState {
+    std::vector<Chunk*> chunks;
+    ChunkActions actions;  // Of the event at hand; empty between events.
+    JobStats stats;
+  };
+
+  OwnerState& StateOf(const Chunk& chunk) { return owners_[OwnerOf(chunk)]; }
+  // Runs `event(chunk, actions)` for each chunk, on their threads, and does what they ask for.
+  void PostToChunks(std::function<void(Chunk& chunk, ChunkActions& actions)> event);
+  // Does what the actions in the chunk's OwnerState ask for, and clears them.
+  void Dispatch(Chunk& chunk, OwnerState& owner);
+  void Deliver(const Chunk& chunk, OwnerState& owner);
+  void CountApplied(const Chunk& chunk, OwnerState& owner);
   void FailChunks(const absl::Status& status);
   // A local chunk's norm is known; when all are, they go to the lead.
   void OnLocalNorm(const StepNorm& norm);
@@ -112,8 +123,9 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   const std::function<void()> on_gone_;
   JobMetrics metrics_;
   const JobShard shard_;
+  std::vector<OwnerState> owners_;  // Each of its thread.
   std::atomic<int64_t> chunks_to_initialize_;
-  std::atomic<bool> ended_ = false;  // Failed or released.
+  std::atomic<bool> ended_ = false;
   std::atomic<uint64_t> skipped_ = 0;
 
   absl::Mutex norm_mutex_;

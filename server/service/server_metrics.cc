@@ -12,18 +12,40 @@ using prometheus::BuildCounter;
 using prometheus::BuildGauge;
 using prometheus::BuildHistogram;
 
-prometheus::Histogram::BucketBoundaries DurationBuckets() {
-  return {0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 10};
-}
-
-prometheus::Histogram::BucketBoundaries StalenessBuckets() { return {0, 1, 2, 4, 8, 16, 32, 64}; }
-
 prometheus::Labels WithJob(const JobPlan& plan, prometheus::Labels more = {}) {
   more["train_job"] = plan.job_id;
   return more;
 }
 
+const char* CodecName(int codec) {
+  switch (codec) {
+    case v1::CODEC_FP32:
+      return "fp32";
+    case v1::CODEC_BF16:
+      return "bf16";
+    case v1::CODEC_FP16:
+      return "fp16";
+    case v1::CODEC_INT8:
+      return "int8";
+    case v1::CODEC_TOPK:
+      return "topk";
+    case v1::CODEC_ONEBIT:
+      return "onebit";
+    case v1::CODEC_PER_GROUP:
+      return "per_group";
+    default:
+      return "unspecified";
+  }
+}
+
 }  // namespace
+
+prometheus::Histogram::BucketBoundaries ServerMetrics::DurationBuckets() {
+  return {0.0000625, 0.000125, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016,
+          0.032,     0.064,    0.128,   0.256,  0.512, 1.024, 2.048, 4.096, 10};
+}
+
+prometheus::Histogram::BucketBoundaries ServerMetrics::StalenessBuckets() { return {0, 1, 2, 4, 8, 16, 32, 64}; }
 
 ServerMetrics::ServerMetrics(std::shared_ptr<prometheus::Registry> registry, int owner_threads)
     : registry_(std::move(registry)),
@@ -90,23 +112,71 @@ ServerMetrics::ServerMetrics(std::shared_ptr<prometheus::Registry> registry, int
                       .Help("Memory accounted to the jobs on this server.")
                       .Register(*registry_)
                       .Add({});
+  auto& in_flight = BuildGauge()
+                        .Name("paramd_in_flight_bytes")
+                        .Help("Payload bytes of pushes that are held (push) and of answers that are not sent (pull).")
+                        .Register(*registry_);
+  push_bytes_in_flight_ = &in_flight.Add({{"direction", "push"}});
+  pull_bytes_in_flight_ = &in_flight.Add({{"direction", "pull"}});
+  attached_segments_ = &BuildGauge()
+                            .Name("paramd_attached_segments")
+                            .Help("Shared memory segments of workers that are mapped.")
+                            .Register(*registry_)
+                            .Add({});
+  attached_bytes_ = &BuildGauge()
+                         .Name("paramd_attached_bytes")
+                         .Help("Size of the shared memory segments that are mapped.")
+                         .Register(*registry_)
+                         .Add({});
+}
+
+TransferMetrics::TransferMetrics(prometheus::Family<prometheus::Histogram>& duration,
+                                 prometheus::Family<prometheus::Counter>& bytes, std::string job_id)
+    : duration_family_(duration), bytes_family_(bytes), job_id_(std::move(job_id)) {}
+
+TransferMetrics::~TransferMetrics() {
+  absl::MutexLock lock(&mutex_);
+  for (prometheus::Histogram* histogram : durations_) {
+    if (histogram != nullptr) duration_family_.Remove(histogram);
+  }
+  for (prometheus::Counter* counter : bytes_) {
+    if (counter != nullptr) bytes_family_.Remove(counter);
+  }
+}
+
+prometheus::Histogram& TransferMetrics::duration(v1::Codec codec) {
+  absl::MutexLock lock(&mutex_);
+  prometheus::Histogram*& histogram = durations_[codec];
+  if (histogram == nullptr) {
+    histogram =
+        &duration_family_.Add({{"train_job", job_id_}, {"codec", CodecName(codec)}}, ServerMetrics::DurationBuckets());
+  }
+  return *histogram;
+}
+
+prometheus::Counter& TransferMetrics::Bytes(v1::Codec codec, Transport transport, int stage) {
+  absl::MutexLock lock(&mutex_);
+  prometheus::Counter*& counter = bytes_[(codec * kTransports + static_cast<int>(transport)) * 2 + stage];
+  if (counter == nullptr) {
+    counter = &bytes_family_.Add({{"train_job", job_id_},
+                                  {"codec", CodecName(codec)},
+                                  {"transport", TransportName(transport)},
+                                  {"stage", stage == 0 ? "wire" : "raw"}});
+  }
+  return *counter;
 }
 
 JobMetrics::JobMetrics(ServerMetrics& metrics, const JobPlan& plan)
-    : push_duration(metrics.push_duration_.Add(WithJob(plan, {{"codec", "fp32"}}), DurationBuckets())),
-      pull_duration(metrics.pull_duration_.Add(WithJob(plan, {{"codec", "fp32"}}), DurationBuckets())),
-      push_bytes_wire(metrics.push_bytes_.Add(WithJob(plan, {{"codec", "fp32"}, {"stage", "wire"}}))),
-      push_bytes_raw(metrics.push_bytes_.Add(WithJob(plan, {{"codec", "fp32"}, {"stage", "raw"}}))),
-      pull_bytes_wire(metrics.pull_bytes_.Add(WithJob(plan, {{"codec", "fp32"}, {"stage", "wire"}}))),
-      pull_bytes_raw(metrics.pull_bytes_.Add(WithJob(plan, {{"codec", "fp32"}, {"stage", "raw"}}))),
-      apply_duration(
-          metrics.apply_duration_.Add({{"optimizer", OptimizerName(plan.spec.optimizer().type())}}, DurationBuckets())),
+    : pushes(metrics.push_duration_, metrics.push_bytes_, plan.job_id),
+      pulls(metrics.pull_duration_, metrics.pull_bytes_, plan.job_id),
+      apply_duration(metrics.apply_duration_.Add({{"optimizer", OptimizerName(plan.spec.optimizer().type())}},
+                                                 ServerMetrics::DurationBuckets())),
       updates_applied(
           metrics.updates_applied_.Add(WithJob(plan, {{"optimizer", OptimizerName(plan.spec.optimizer().type())}}))),
       dropped_duplicate(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "duplicate"}}))),
       dropped_fenced(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "fenced"}}))),
       dropped_non_finite(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "nonfinite"}}))),
-      staleness(metrics.staleness_.Add(WithJob(plan), StalenessBuckets())),
+      staleness(metrics.staleness_.Add(WithJob(plan), ServerMetrics::StalenessBuckets())),
       global_step(metrics.global_step_.Add(WithJob(plan))),
       metrics_(metrics) {
   std::vector<std::string> kinds = plan.optimizer->state_names();
@@ -121,10 +191,6 @@ JobMetrics::JobMetrics(ServerMetrics& metrics, const JobPlan& plan)
 }
 
 JobMetrics::~JobMetrics() {
-  metrics_.push_duration_.Remove(&push_duration);
-  metrics_.pull_duration_.Remove(&pull_duration);
-  for (auto* counter : {&push_bytes_wire, &push_bytes_raw}) metrics_.push_bytes_.Remove(counter);
-  for (auto* counter : {&pull_bytes_wire, &pull_bytes_raw}) metrics_.pull_bytes_.Remove(counter);
   metrics_.updates_applied_.Remove(&updates_applied);
   for (auto* counter : {&dropped_duplicate, &dropped_fenced, &dropped_non_finite}) {
     metrics_.gradients_dropped_.Remove(counter);
