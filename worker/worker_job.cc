@@ -1,5 +1,6 @@
 #include "worker/worker_job.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,8 +11,9 @@
 #include "common/rpc/error_status.h"
 #include "spdlog/spdlog.h"
 #include "worker/data/open_dataset.h"
-#include "worker/data/sampler.h"
 #include "worker/infer/generator.h"
+#include "worker/parameter_client/link_transport.h"
+#include "worker/train/chunk_exchange.h"
 
 namespace paramd {
 namespace {
@@ -94,33 +96,21 @@ void WorkerJob::Run() {
 
 absl::Status WorkerJob::Prepare() {
   RETURN_IF_ERROR(CheckAssignment(command_));
-  const v1::Placement& placement = command_.assignment().placement();
   ASSIGN_OR_RETURN(std::vector<ParameterSpec> layout, ParameterLayout(spec_.model()));
   ASSIGN_OR_RETURN(plan_, ArenaPlan::Create(std::move(layout), spec_.resources().chunk_elements()));
+  ASSIGN_OR_RETURN(codecs_, CodecPlan::Create(spec_, plan_));
   ASSIGN_OR_RETURN(data_, OpenDataset(spec_));
   ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(spec_, data_->train_samples()));
   absl::StatusOr<CompiledModel> model = environment_.compile(spec_.model(), plan_, spec_.training().micro_batch());
   if (!model.ok()) return WithReason(model.status(), "MODEL_INVALID");
   model_ = *std::move(model);
 
-  ParameterClientOptions options;
-  options.caller = {.job_id = job_id_,
-                    .generation = generation_,
-                    .worker_index = command_.worker_index(),
-                    .worker_incarnation = environment_.incarnation};
-  options.placement = placement;
-  ASSIGN_OR_RETURN(std::unique_ptr<ParameterClient> client, ParameterClient::Create(std::move(options), plan_));
-  ParameterClient& connected = *client;
+  const v1::Placement& placement = command_.assignment().placement();
   const v1::WorkerPlacement& mine = placement.workers(static_cast<int>(command_.worker_index()));
-  auto loop = std::make_unique<StepLoop>(StepLoopOptions{.spec = spec_,
-                                                         .plan = plan_,
-                                                         .data = *data_,
-                                                         .program = *model_.program,
-                                                         .client = connected,
-                                                         .worker_index = command_.worker_index(),
-                                                         .workers = static_cast<uint32_t>(placement.workers_size()),
-                                                         .slots = {mine.first_slot(), mine.slot_count()}},
-                                         std::move(sampler), static_cast<StepLoopObserver&>(*this));
+  const SlotRange slots = {.first = mine.first_slot(), .count = mine.slot_count()};
+  ASSIGN_OR_RETURN(std::unique_ptr<ParameterClient> client, MakeClient(slots));
+  ParameterClient& connected = *client;
+  std::unique_ptr<StepLoop> loop = MakeLoop(slots, std::move(sampler), connected);
   metrics_ = environment_.metrics.ForJob(job_id_);
   {
     absl::MutexLock lock(&mutex_);
@@ -130,6 +120,50 @@ absl::Status WorkerJob::Prepare() {
     client_ = std::move(client);
   }
   return connected.WaitForConnections(environment_.connect_timeout);
+}
+
+absl::StatusOr<std::unique_ptr<ParameterClient>> WorkerJob::MakeClient(SlotRange slots) {
+  ParameterClientOptions options;
+  static_cast<DataPlaneOptions&>(options) = environment_.data_plane;
+  options.caller = {.job_id = job_id_,
+                    .generation = generation_,
+                    .worker_index = command_.worker_index(),
+                    .worker_incarnation = environment_.incarnation};
+  options.placement = command_.assignment().placement();
+  options.credentials = environment_.credentials;
+  options.codecs = &codecs_;
+  options.segment = MakeSegment(slots);
+  memory_ = std::make_shared<ArenaMemory>(options.segment);
+  options.payload_owner = memory_;
+  return ParameterClient::Create(std::move(options), plan_);
+}
+
+std::shared_ptr<SharedSegment> WorkerJob::MakeSegment(SlotRange slots) const {
+  const auto& servers = command_.assignment().placement().servers();
+  const bool local = std::any_of(servers.begin(), servers.end(), [this](const v1::ServerPlacement& server) {
+    return MayBeLocal(environment_.data_plane.transport, server);
+  });
+  if (!local || !environment_.data_plane.shared_memory) return nullptr;
+  absl::StatusOr<std::shared_ptr<SharedSegment>> segment =
+      SharedSegment::Create(ChunkExchange::SharedBytes(spec_, plan_, slots, codecs_));
+  if (segment.ok()) return *std::move(segment);
+  spdlog::warn("job {} generation {}: no shared memory, payloads go through sockets: {}", job_id_, generation_,
+               std::string(segment.status().message()));
+  return nullptr;
+}
+
+std::unique_ptr<StepLoop> WorkerJob::MakeLoop(SlotRange slots, Sampler sampler, ParameterClient& client) {
+  const StepLoopOptions options = {.spec = spec_,
+                                   .plan = plan_,
+                                   .data = *data_,
+                                   .program = *model_.program,
+                                   .client = client,
+                                   .worker_index = command_.worker_index(),
+                                   .workers = static_cast<uint32_t>(command_.assignment().placement().workers_size()),
+                                   .slots = slots,
+                                   .memory = memory_,
+                                   .codecs = &codecs_};
+  return std::make_unique<StepLoop>(options, std::move(sampler), static_cast<StepLoopObserver&>(*this));
 }
 
 absl::Status WorkerJob::Train() {
@@ -186,6 +220,7 @@ void WorkerJob::FreeAll() {
   }
   client.reset();
   loop.reset();
+  memory_.reset();
   model_.program.reset();
   model_.device.reset();
   data_.reset();

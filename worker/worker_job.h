@@ -23,11 +23,16 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/base/shared_memory.h"
 #include "common/partition/arena_plan.h"
+#include "common/partition/chunk_map.h"
+#include "common/partition/codec_plan.h"
 #include "proto/cluster.pb.h"
 #include "worker/data/dataset.h"
+#include "worker/data/sampler.h"
 #include "worker/model_compiler.h"
 #include "worker/parameter_client/parameter_client.h"
+#include "worker/train/arena_memory.h"
 #include "worker/train/step_loop.h"
 #include "worker/train/worker_metrics.h"
 
@@ -72,6 +77,11 @@ class WorkerJob final : private StepLoopObserver {
 
   void Run();
   absl::Status Prepare();
+  // The parts of Prepare: a client and the loop that uses it.
+  absl::StatusOr<std::unique_ptr<ParameterClient>> MakeClient(SlotRange slots);
+  std::unique_ptr<StepLoop> MakeLoop(SlotRange slots, Sampler sampler, ParameterClient& client);
+  // Memory for the arenas that a server on this host may map, if there is such a server and it can be had; else null.
+  std::shared_ptr<SharedSegment> MakeSegment(SlotRange slots) const;
   absl::Status Train();
   absl::StatusOr<std::string> GenerateSample();
   // Drops what the job holds, client first: its open requests borrow the loop's memory.
@@ -94,8 +104,10 @@ class WorkerJob final : private StepLoopObserver {
   // Of the job's thread.
   std::unique_ptr<WorkerJob> predecessor_;
   ArenaPlan plan_;
+  CodecPlan codecs_;
   std::unique_ptr<Dataset> data_;
   CompiledModel model_;
+  std::shared_ptr<ArenaMemory> memory_;  // Shared with the client: messages on their way point into it.
   std::unique_ptr<WorkerJobMetrics> metrics_;
 
   // Made and freed by the job's thread, under the mutex; used by others to stop and cancel.

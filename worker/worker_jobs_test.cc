@@ -1,5 +1,8 @@
 #include "worker/worker_jobs.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <functional>
@@ -7,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status_matchers.h"
 #include "common/model/parameter_layout.h"
@@ -164,6 +168,80 @@ TEST_F(WorkerJobsTest, LifeOfAJob) {
   EXPECT_TRUE(jobs_->HeldJobs().empty());
   EXPECT_THAT(MetricsText(), Not(HasSubstr("train_job")));
   EXPECT_EQ(Count(v1::JobReport::kFailed), 0);
+}
+
+// A server on this host, and memory to share with it or not.
+TEST_F(WorkerJobsTest, ArenasAreSharedWithAServerOnThisHost) {
+  for (bool memory : {true, false}) {
+    FakeParameterService local(
+        plan_,
+        {.slots = 2, .workers = 1, .local_socket = absl::StrCat("/tmp/paramd-jobs-test-", getpid(), "-", memory)});
+    local.Start();
+    v1::CoordinatorMessage command = PrepareCommand();
+    v1::Placement& placement = *command.mutable_prepare_worker()->mutable_assignment()->mutable_placement();
+    *placement.mutable_servers() = local.placement().servers();
+    rlimit limit;
+    ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    rlimit small = limit;
+    small.rlim_cur = 64 * 1024;  // Less than the arenas: no segment can be made.
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, memory ? &limit : &small), 0);
+    jobs_->OnCommand(command);
+    WaitFor(v1::JobReport::kPrepared);
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    Start();
+    WaitFor(v1::JobReport::kFinished);
+    EXPECT_EQ(local.version(0), kSteps);
+    const int pushes = static_cast<int>(kSteps) * plan_.chunk_count();
+    EXPECT_EQ(local.shared_memory_use().pushes, memory ? pushes : 0);
+    EXPECT_EQ(local.shared_memory_use().pulls, memory ? pushes + plan_.chunk_count() : 0);
+    EXPECT_THAT(MetricsText(), HasSubstr(absl::StrCat("paramd_worker_streams{train_job=\"job-1\",transport=\"",
+                                                      memory ? "shared_memory" : "unix", "\"} 1\n")));
+    Release();
+    WaitFor(v1::JobReport::kReleased);
+    absl::MutexLock lock(&mutex_);
+    reports_.clear();
+  }
+}
+
+TEST_F(WorkerJobsTest, TracesTheNextSteps) {
+  on_pass_ = [this](const RunKey& key) {
+    if (key.slot != 0) return;
+    if (key.step == 1) CollectTrace(7, 2);
+    if (key.step == 5) CollectTrace(8, 3);  // The last step: none comes.
+  };
+  jobs_->OnCommand(PrepareCommand());
+  WaitFor(v1::JobReport::kPrepared);
+  Start();
+  const v1::JobReport report = WaitFor([](const auto& r) { return r.trace().trace() == 7; });
+  EXPECT_EQ(report.job_id(), "job-1");
+  EXPECT_EQ(report.generation(), 1u);
+  EXPECT_FALSE(report.trace().truncated());
+  std::map<std::string, int> spans;
+  for (const v1::TraceSpan& span : report.trace().spans()) {
+    EXPECT_TRUE(span.step() == 2 || span.step() == 3) << span.ShortDebugString();
+    EXPECT_EQ(span.has_chunk(),
+              span.lane() == "wire" || span.name() == "wait" || span.name() == "sum" || span.name() == "send")
+        << span.ShortDebugString();
+    ++spans[absl::StrCat(span.lane(), " ", span.name())];
+  }
+  EXPECT_EQ(spans["compute data"], 2 * 2);
+  EXPECT_GE(spans["compute forward"], 2 * 2);
+  EXPECT_GE(spans["compute backward"], 2 * 2);
+  EXPECT_EQ(spans["wire push"], 2 * plan_.chunk_count());
+  EXPECT_EQ(spans["wire pull"], 2 * plan_.chunk_count());
+  WaitFor(v1::JobReport::kFinished);
+  EXPECT_EQ(Count(v1::JobReport::kTrace), 2);
+  const v1::JobReport last = WaitFor([](const auto& r) { return r.has_finished() || r.trace().trace() == 8; });
+  EXPECT_EQ(last.trace().trace(), 8u) << "before the end of training is reported";
+  EXPECT_EQ(last.trace().spans_size(), 0);
+}
+
+TEST_F(WorkerJobsTest, ATraceOfAJobThatIsNotHeldIsEmpty) {
+  CollectTrace(5, 1);
+  const v1::JobReport report = WaitFor(v1::JobReport::kTrace);
+  EXPECT_EQ(report.job_id(), "job-1");
+  EXPECT_EQ(report.trace().trace(), 5u);
+  EXPECT_EQ(report.trace().spans_size(), 0);
 }
 
 TEST_F(WorkerJobsTest, PreparationFailuresAreTyped) {
