@@ -60,7 +60,7 @@ const Kernels& Best() {
 }
 
 // A threshold that a little more than `count` values probably reach, from a sample with one place out of each stretch
-// of equal length. Scattered within their stretches, or the columns of a matrix would be seen unevenly.
+// of equal length.
 uint32_t GuessThreshold(absl::Span<const float> values, size_t count) {
   const size_t sample_size = std::min(kSampleElements, values.size() / kSampleStride);
   const double expected = static_cast<double>(count) * sample_size / values.size();
@@ -69,8 +69,7 @@ uint32_t GuessThreshold(absl::Span<const float> values, size_t count) {
   const size_t stride = values.size() / sample_size;
   std::vector<uint32_t> sample(sample_size);
   for (size_t i = 0; i < sample_size; ++i) {
-    const uint32_t scattered = static_cast<uint32_t>(i) * 2654435761u >> 8;
-    sample[i] = MagnitudeBits(values[i * stride + scattered % stride]);
+    sample[i] = MagnitudeBits(values[topk_internal::SampledPlace(i, stride)]);
   }
   std::nth_element(sample.begin(), sample.begin() + rank, sample.end(), std::greater<>());
   return std::max<uint32_t>(1, sample[rank]);

@@ -54,6 +54,13 @@ struct Kernels {
 // `isa` must not exceed DetectIsa().
 const Kernels& KernelsFor(Isa isa);
 
+// Which place of stretch `i`, all of them `stride` long, belongs to the sample that guesses the threshold.
+inline size_t SampledPlace(size_t i, size_t stride) {
+  // Scattered, or the columns of a matrix would be seen unevenly.
+  const uint32_t scattered = static_cast<uint32_t>(i) * 2654435761u >> 8;
+  return i * stride + scattered % stride;
+}
+
 }  // namespace topk_internal
 }  // namespace paramd
 

@@ -127,6 +127,14 @@ TEST(CodecTopkTest, FindsTheLargestWhereverTheyAre) {
   }
 }
 
+TEST(CodecTopkTest, ASampleOfTheLargestMisleadsNobody) {
+  constexpr size_t kSize = 262144, kStride = kSize / 4096;
+  std::vector<float> values(kSize);
+  for (size_t i = 0; i < kSize; ++i) values[i] = static_cast<float>(1 + i % 1000);
+  for (size_t i = 0; i < 4096; ++i) values[topk_internal::SampledPlace(i, kStride)] = -1e20f;
+  EXPECT_EQ(Decode(Encode(values, 20000), kSize), ByDefinition(values, 20000));
+}
+
 TEST(CodecTopkTest, ResidualIsAddedFirst) {
   const std::vector<float> values = RandomValues(3000);
   std::vector<float> residual = RandomValues(3000, 0.1f), sum(3000);
