@@ -9,6 +9,7 @@
 #include "common/config/job_spec.h"
 #include "common/model/parameter_layout.h"
 #include "common/rpc/error_status.h"
+#include "common/trace/trace_report.h"
 #include "spdlog/spdlog.h"
 #include "worker/data/open_dataset.h"
 #include "worker/infer/generator.h"
@@ -73,6 +74,7 @@ void WorkerJob::Run() {
     ReportPrepared();
     status = Train();
   }
+  trace_.End();
   if (!status.ok() && cancelled().ok()) {
     spdlog::error("job {} generation {}: {}: {}", job_id_, generation_, ErrorReason(status),
                   std::string(status.message()));
@@ -132,6 +134,7 @@ absl::StatusOr<std::unique_ptr<ParameterClient>> WorkerJob::MakeClient(SlotRange
   options.placement = command_.assignment().placement();
   options.credentials = environment_.credentials;
   options.codecs = &codecs_;
+  options.trace = &trace_;
   options.segment = MakeSegment(slots);
   memory_ = std::make_shared<ArenaMemory>(options.segment);
   options.payload_owner = memory_;
@@ -162,7 +165,8 @@ std::unique_ptr<StepLoop> WorkerJob::MakeLoop(SlotRange slots, Sampler sampler, 
                                    .workers = static_cast<uint32_t>(command_.assignment().placement().workers_size()),
                                    .slots = slots,
                                    .memory = memory_,
-                                   .codecs = &codecs_};
+                                   .codecs = &codecs_,
+                                   .trace = &trace_};
   return std::make_unique<StepLoop>(options, std::move(sampler), static_cast<StepLoopObserver&>(*this));
 }
 
@@ -178,7 +182,9 @@ absl::Status WorkerJob::Train() {
   }
   spdlog::info("job {} generation {}: training as worker {} of {}", job_id_, generation_, command_.worker_index(),
                command_.assignment().placement().workers_size());
-  ASSIGN_OR_RETURN(const StepLoop::Result result, loop->Run());
+  const absl::StatusOr<StepLoop::Result> run = loop->Run();
+  trace_.End();  // Its report goes before what follows.
+  ASSIGN_OR_RETURN(const StepLoop::Result result, run);
   v1::JobReport report;
   report.mutable_finished()->set_step(result.step);
   if (command_.worker_index() == 0 && spec_.training().sample().tokens() > 0 && !result.stopped_early) {
@@ -283,6 +289,14 @@ void WorkerJob::RequestStop() {
 void WorkerJob::StopAt(uint64_t step) {
   absl::MutexLock lock(&mutex_);
   if (loop_ != nullptr) loop_->StopAt(step);
+}
+
+void WorkerJob::CollectTrace(const v1::CollectTrace& command) {
+  trace_.Arm({.id = command.trace(), .steps = command.steps()}, [this](Trace trace) {
+    v1::JobReport report;
+    *report.mutable_trace() = ToTraceReport(trace);
+    Report(std::move(report));
+  });
 }
 
 void WorkerJob::Release() {

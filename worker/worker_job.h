@@ -5,8 +5,8 @@
 //   job.StartTraining();
 //   job.Release();               // Everything ends at once; the thread reports Released and done() becomes true.
 //
-// What happens is told through `report`: Prepared, WorkerProgress, Evaluation, WorkerFinished, Released, or one
-// failure. After a failure the job only waits for its release. A dropped job reports nothing more.
+// What happens is told through `report`: Prepared, WorkerProgress, Evaluation, TraceReport, WorkerFinished, Released,
+// or one failure. After a failure the job only waits for its release. A dropped job reports nothing more.
 //
 // Threading: all methods are thread safe and do not block; the destructor drops the job and joins its thread.
 #ifndef PARAMD_WORKER_WORKER_JOB_H_
@@ -27,6 +27,7 @@
 #include "common/partition/arena_plan.h"
 #include "common/partition/chunk_map.h"
 #include "common/partition/codec_plan.h"
+#include "common/trace/trace_recorder.h"
 #include "proto/cluster.pb.h"
 #include "worker/data/dataset.h"
 #include "worker/data/sampler.h"
@@ -64,6 +65,8 @@ class WorkerJob final : private StepLoopObserver {
   // Reports the StopPoint.
   void RequestStop();
   void StopAt(uint64_t step);
+  // Reports a TraceReport after the steps asked for, or when training is over.
+  void CollectTrace(const v1::CollectTrace& command);
   void Release();
   // Ends the job without further reports.
   void Drop(const absl::Status& reason);
@@ -121,6 +124,8 @@ class WorkerJob final : private StepLoopObserver {
   bool silent_ ABSL_GUARDED_BY(mutex_) = false;  // Dropped.
   bool done_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status cancelled_ ABSL_GUARDED_BY(mutex_);
+
+  TraceRecorder trace_;  // Own synchronisation. Its end reports.
 
   std::thread thread_;  // Last: everything above is there when it starts.
 };

@@ -35,6 +35,8 @@ void WorkerJobs::OnCommand(const v1::CoordinatorMessage& command) {
         job->StopAt(command.stop_at().step());
       }
       return;
+    case v1::CoordinatorMessage::kCollectTrace:
+      return Collect(command.collect_trace());
     case v1::CoordinatorMessage::kRelease:
       return Release(command.release());
     default:
@@ -79,6 +81,13 @@ void WorkerJobs::Release(const v1::ReleaseJob& command) {
   spdlog::info("job {} generation {}: released ({})", command.job_id(), command.generation(), command.reason());
   held->second->Release();
   Retire(command.job_id());
+}
+
+void WorkerJobs::Collect(const v1::CollectTrace& command) {
+  if (WorkerJob* job = Find(command.job_id(), command.generation())) return job->CollectTrace(command);
+  v1::JobReport report;
+  report.mutable_trace()->set_trace(command.trace());
+  Report(command.job_id(), command.generation(), std::move(report));
 }
 
 WorkerJob* WorkerJobs::Find(const std::string& job_id, uint64_t generation) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -99,6 +100,14 @@ class WorkerJobsTest : public testing::Test {
     v1::CoordinatorMessage message;
     message.mutable_start()->set_job_id("job-1");
     message.mutable_start()->set_generation(generation);
+    jobs_->OnCommand(message);
+  }
+  void CollectTrace(uint64_t trace, uint32_t steps) {
+    v1::CoordinatorMessage message;
+    message.mutable_collect_trace()->set_job_id("job-1");
+    message.mutable_collect_trace()->set_generation(1);
+    message.mutable_collect_trace()->set_trace(trace);
+    message.mutable_collect_trace()->set_steps(steps);
     jobs_->OnCommand(message);
   }
   void Release(const std::string& job_id = "job-1", uint64_t generation = 1) {

@@ -2,15 +2,17 @@
 
 namespace paramd {
 
-void TraceLane::SwitchAt(const char* what, uint64_t step, int64_t now_ns) {
+void TraceLane::Switch(const char* what, uint64_t step) {
+  const int64_t now_ns = Now();
   if (is_open_) Flush(now_ns);
   is_open_ = on();
   if (is_open_) open_ = {.lane = name_, .name = what, .start_ns = now_ns, .step = step};
 }
 
 void TraceLane::Interrupt(const char* what, int chunk, int64_t since_ns) {
-  if (!is_open_) return;
+  if (!is_open_ || since_ns == 0) return;
   const int64_t now_ns = TraceClockNanos();
+  if (now_ns - since_ns < kShortNanos) return;
   Flush(since_ns);
   recorder_->Record(
       {.lane = name_, .name = what, .start_ns = since_ns, .end_ns = now_ns, .step = open_.step, .chunk = chunk});

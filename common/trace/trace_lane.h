@@ -2,6 +2,7 @@
 //
 //   TraceLane lane(&recorder, {"compute"});
 //   lane.Switch("forward", step);                 // ends what went before
+//   const int64_t since = lane.Now();
 //   ... lane.Interrupt("wait", chunk, since);     // it has waited since then: "forward" is split in two
 //   lane.Switch("backward", step);
 //   lane.Stop();
@@ -21,12 +22,15 @@ class TraceLane {
  public:
   TraceLane(TraceRecorder* recorder, TraceLaneName name) : recorder_(recorder), name_(name) {}
 
+  // Waits and other interruptions below this are not worth a span.
+  static constexpr int64_t kShortNanos = 2'000;
+
   bool on() const { return TraceOn(recorder_); }
+  // The time, 0 when nothing is recorded.
+  int64_t Now() const { return on() ? TraceClockNanos() : 0; }
   // The thread does `what` from now on.
-  void Switch(const char* what, uint64_t step) { SwitchAt(what, step, on() ? TraceClockNanos() : 0); }
-  // The same from `now_ns` on, a time of TraceClockNanos.
-  void SwitchAt(const char* what, uint64_t step, int64_t now_ns);
-  // From `since_ns` until now the thread did `what` instead; it goes on with what it did before.
+  void Switch(const char* what, uint64_t step);
+  // From `since_ns`, a value of Now, until now the thread did `what` instead; it goes on with what it did before.
   void Interrupt(const char* what, int chunk, int64_t since_ns);
   // The thread does nothing from now on.
   void Stop();

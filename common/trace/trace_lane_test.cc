@@ -17,11 +17,14 @@ TEST(TraceLaneTest, SpansLieOneBehindTheOtherAroundInterruptions) {
   recorder.BeginStep(0);
   lane.Switch("data", 0);
   lane.Switch("forward", 0);
-  const int64_t since = TraceClockNanos();
+  lane.Interrupt("wait", 2, lane.Now());  // Too short.
+  const int64_t since = lane.Now();
+  while (TraceClockNanos() - since < TraceLane::kShortNanos) {
+  }
   lane.Interrupt("wait", 3, since);
   lane.Switch("backward", 0);
   lane.Stop();
-  lane.Interrupt("wait", 4, TraceClockNanos());  // Nothing to interrupt.
+  lane.Interrupt("wait", 4, since);  // Nothing to interrupt.
   recorder.BeginStep(1);
   lane.Switch("data", 1);
   lane.Stop();
@@ -43,10 +46,11 @@ TEST(TraceLaneTest, WhatWasOpenBeforeTheRecordingIsNotInIt) {
   TraceRecorder recorder;
   TraceLane lane(&recorder, {"compute"});
   Trace trace;
+  EXPECT_EQ(lane.Now(), 0);
   lane.Switch("data", 0);
   recorder.Arm({.id = 1, .steps = 1}, [&](Trace t) { trace = std::move(t); });
   recorder.BeginStep(0);
-  lane.Interrupt("wait", 0, TraceClockNanos());
+  lane.Interrupt("wait", 0, 1);
   lane.Switch("forward", 0);
   recorder.EndStep(0);
   lane.Switch("data", 1);  // Its span cannot be recorded any more, and must not be taken up by a later trace.

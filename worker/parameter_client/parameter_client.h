@@ -43,6 +43,7 @@ namespace paramd {
 class CodecPlan;
 class ParameterClientCore;
 class SharedSegment;
+class TraceRecorder;
 
 struct ParameterClientOptions : DataPlaneOptions {
   CallerIdentity caller;
@@ -60,6 +61,8 @@ struct ParameterClientOptions : DataPlaneOptions {
   std::shared_ptr<SharedSegment> segment;
   // Codecs of pushes and pulls; outlives the client. Null: fp32.
   const CodecPlan* codecs = nullptr;
+  // Gets spans of requests that push, in lane "wire": queue, push, pull. Outlives the client. Null: none are recorded.
+  TraceRecorder* trace = nullptr;
   // Keeps all payloads alive: gRPC may hold on to one for a while after a stream broke. Null: the destructor waits
   // until it has let go, which a connected but stuck server can delay.
   std::shared_ptr<const void> payload_owner;

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -33,6 +34,13 @@ struct PushBytes {
   bool has_crc32c = false;
 };
 
+// Of TraceClockNanos; 0: not taken, since nothing was recorded then.
+struct RequestTimes {
+  int64_t asked_ns = 0;    // For the request.
+  int64_t sent_ns = 0;     // Handed to the transport, in the newest attempt.
+  int64_t written_ns = 0;  // Taken by the transport.
+};
+
 struct OpenRequest {
   uint64_t id = 0;  // 0: the slot is free.
   ParameterCall call;
@@ -45,6 +53,8 @@ struct OpenRequest {
   bool unsent = false;                            // Waits for its turn.
   bool landing_offered = false;                   // Sent with the landing's offset, for the server to write there.
   int64_t in_flight_bytes = 0;                    // Sent and counted against the stream's credit.
+  std::optional<uint64_t> step;                   // Whose gradient is pushed, by this request or the one it follows.
+  RequestTimes times;
 };
 
 class RequestTable {

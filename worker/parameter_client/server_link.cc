@@ -10,6 +10,7 @@
 #include "common/partition/codec_plan.h"
 #include "common/rpc/error_status.h"
 #include "common/tensor/payload.h"
+#include "common/trace/trace_recorder.h"
 #include "spdlog/spdlog.h"
 #include "worker/parameter_client/call_message.h"
 
@@ -21,6 +22,8 @@ constexpr absl::Duration kComeBackLater = absl::Milliseconds(100);
 // Of the offer of shared memory; no other request has such an id.
 constexpr uint64_t kAttachId = 1;
 static_assert(kAttachId < RequestTable::kFirstId);
+// Waits for a turn that are not worth a span.
+constexpr int64_t kShortQueueNanos = 10'000;
 // Messages up to this size wait for those behind them, so that many go out in one write.
 constexpr size_t kSmallMessageBytes = 16 * 1024;
 
@@ -92,7 +95,7 @@ absl::Status ServerLink::Send(int index, const ParameterCall& call, PushBytes pu
     chunk.pulled |= call.pull.has_value();
     if (call.push && call.pull && options_.credit_bytes > 0) {
       Add(index, {.chunk = call.chunk, .push = call.push}, std::move(push));
-      Add(index, {.chunk = call.chunk, .pull = call.pull}, {});
+      Add(index, {.chunk = call.chunk, .pull = call.pull}, {}).step = call.push->step;
     } else {
       Add(index, call, std::move(push));
     }
@@ -101,13 +104,16 @@ absl::Status ServerLink::Send(int index, const ParameterCall& call, PushBytes pu
   return absl::OkStatus();
 }
 
-void ServerLink::Add(int index, const ParameterCall& call, PushBytes push) {
+OpenRequest& ServerLink::Add(int index, const ParameterCall& call, PushBytes push) {
   OpenRequest& request = table_.Add(call);
   request.index = index;
   request.push = std::move(push);
   request.created = absl::Now();
+  if (call.push) request.step = call.push->step;
+  if (TraceOn(options_.client.trace)) request.times.asked_ns = TraceClockNanos();
   ++chunks_[index].open;
   ++options_.open_requests;
+  return request;
 }
 
 absl::StatusOr<ChunkVersion> ServerLink::WaitForChunk(int index) {
@@ -185,6 +191,9 @@ ParameterStream* ServerLink::PrepareWrite(grpc::WriteOptions& options) {
     OpenRequest* const request = Sendable();
     if (request == nullptr) return nullptr;
     table_.MarkSent(*request);
+    written_id_ = request->id;
+    request->times.written_ns = 0;
+    request->times.sent_ns = TraceOn(options_.client.trace) ? TraceClockNanos() : 0;
     // The grace covers the way; the server counts its deadline from arrival.
     request->answer_by = absl::Now() + options_.client.request_deadline + options_.client.answer_grace;
     stream_->message() = Encode(*request);
@@ -258,6 +267,8 @@ void ServerLink::OnWritten(ParameterStream& stream) {
     absl::MutexLock lock(&mutex_);
     stream.message().Clear();  // With it goes the last reference to the payload, unless the transport keeps one.
     writing_ = false;
+    OpenRequest* const request = TraceOn(options_.client.trace) ? table_.Find(written_id_) : nullptr;
+    if (request != nullptr) request->times.written_ns = TraceClockNanos();
     if (broken_) stream.Release();
   }
   Pump();
@@ -312,9 +323,32 @@ void ServerLink::Accept(OpenRequest& request, const InboundResponse& response) {
     chunk.version = {.version = header.version, .min_clock = header.min_clock};
   }
   stats_.in_flight_bytes -= request.in_flight_bytes;
+  if (TraceOn(options_.client.trace)) RecordSpans(request);
   table_.Erase(request);
   --options_.open_requests;
   --chunk.open;
+}
+
+void ServerLink::RecordSpans(const OpenRequest& request) {
+  const RequestTimes& times = request.times;
+  if (!request.step.has_value() || times.sent_ns == 0) return;
+  const auto record = [&](const char* name, int64_t start_ns, int64_t end_ns) {
+    options_.client.trace->Record({.lane = {"wire"},
+                                   .name = name,
+                                   .start_ns = start_ns,
+                                   .end_ns = end_ns,
+                                   .step = *request.step,
+                                   .chunk = request.call.chunk});
+  };
+  const int64_t now_ns = TraceClockNanos();
+  if (times.asked_ns != 0 && times.sent_ns - times.asked_ns >= kShortQueueNanos) {
+    record("queue", times.asked_ns, times.sent_ns);
+  }
+  // Of a request that does both, the push ends when the transport has taken it, or with the answer if that is sooner.
+  const bool both = request.call.push.has_value() && request.call.pull.has_value();
+  const int64_t pushed_ns = both && times.written_ns != 0 ? times.written_ns : now_ns;
+  if (request.call.push) record("push", times.sent_ns, pushed_ns);
+  if (request.call.pull) record("pull", both ? pushed_ns : times.sent_ns, now_ns);
 }
 
 absl::Status ServerLink::Refuse(OpenRequest& request, const absl::Status& status) {

@@ -112,7 +112,9 @@ class ServerLink final : private ParameterStreamOwner {
   // Whether the bytes can go by offset on the present stream.
   bool Shareable(const void* bytes, size_t size) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  void Add(int index, const ParameterCall& call, PushBytes push) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  OpenRequest& Add(int index, const ParameterCall& call, PushBytes push) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Into the job's trace, when the request is answered.
+  void RecordSpans(const OpenRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Accept(OpenRequest& request, const InboundResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Sends again what may be; what this returns otherwise ends the client.
   absl::Status Refuse(OpenRequest& request, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -144,7 +146,8 @@ class ServerLink final : private ParameterStreamOwner {
   ParameterStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool answered_ ABSL_GUARDED_BY(mutex_) = false;  // Something came on this stream.
+  uint64_t written_id_ ABSL_GUARDED_BY(mutex_) = 0;  // The request that is being written, or was last.
+  bool answered_ ABSL_GUARDED_BY(mutex_) = false;    // Something came on this stream.
   LinkTransport transport_ ABSL_GUARDED_BY(mutex_);
   Attachment attachment_ ABSL_GUARDED_BY(mutex_) = Attachment::kNone;
   absl::Time attach_by_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();

@@ -54,7 +54,8 @@ ChunkExchange::ChunkExchange(const ChunkExchangeOptions& options)
       memory_(MemoryOf(options)),
       weights_{memory_->Allocate(plan_.arena_elements()), memory_->Allocate(plan_.arena_elements())},
       sums_(plan_, SlotTree(options.spec.training().slots()), slots_, ResultOf(options.spec), *memory_),
-      awaited_(plan_.chunk_count(), false) {
+      awaited_(plan_.chunk_count(), false),
+      lane_(options.trace, {"compute"}) {
   bool lossy = false;
   for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) {
     parameters_in_chunk_.push_back(static_cast<int>(plan_.SegmentsOf(chunk).size()));
@@ -124,8 +125,10 @@ absl::Span<float> ChunkExchange::Residual(int chunk, int payload) {
 absl::Status ChunkExchange::WaitFor(int chunk) {
   if (!awaited_[chunk]) return absl::OkStatus();
   Stopwatch watch(times_.pull);
+  const int64_t since_ns = lane_.Now();
   const auto version = client_.WaitForChunk(chunk);
   if (!version.ok()) return version.status();
+  lane_.Interrupt("wait", chunk, since_ns);
   awaited_[chunk] = false;
   return absl::OkStatus();
 }
@@ -137,13 +140,18 @@ absl::Status ChunkExchange::WaitForParameter(int parameter) {
 }
 
 absl::Status ChunkExchange::GradientFinal(int parameter) {
-  if (first_gradient_ == absl::InfiniteFuture()) first_gradient_ = absl::Now();
+  if (first_gradient_ == absl::InfiniteFuture()) {
+    first_gradient_ = absl::Now();
+    lane_.Switch("backward", step_);
+  }
   Stopwatch watch(times_.push);
   const auto [first, last] = plan_.ChunksOf(parameter);
   for (int chunk = first; chunk < last; ++chunk) {
     if (--remaining_[chunk] > 0) continue;
+    const int64_t since_ns = lane_.Now();
     const bool complete = sums_.ChunkFinal(chunk);
-    if (complete && !clip_here_) RETURN_IF_ERROR(Push(chunk));
+    lane_.Interrupt("sum", chunk, since_ns);
+    if (complete && !clip_here_) RETURN_IF_ERROR(PushTraced(chunk));
   }
   return absl::OkStatus();
 }
@@ -151,8 +159,9 @@ absl::Status ChunkExchange::GradientFinal(int parameter) {
 absl::Status ChunkExchange::EndStep() {
   if (!clip_here_) return absl::OkStatus();
   Stopwatch watch(times_.push);
+  lane_.Switch("clip", step_);
   Clip();
-  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(Push(chunk));
+  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(PushTraced(chunk));
   return absl::OkStatus();
 }
 
@@ -176,6 +185,14 @@ void ChunkExchange::Clip() {
   for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) {
     for (float& sum : sums_.MutablePayload(chunk, 0)) sum *= static_cast<float>(scale);
   }
+}
+
+absl::Status ChunkExchange::PushTraced(int chunk) {
+  const int64_t since_ns = lane_.Now();
+  const bool encoded = codecs_ != nullptr && codecs_->CodecOf(chunk) != v1::CODEC_FP32;
+  const absl::Status status = Push(chunk);
+  lane_.Interrupt(encoded ? "encode" : "send", chunk, since_ns);
+  return status;
 }
 
 absl::Status ChunkExchange::Push(int chunk) {

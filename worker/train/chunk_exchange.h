@@ -34,6 +34,7 @@
 #include "common/partition/arena_plan.h"
 #include "common/partition/chunk_map.h"
 #include "common/partition/codec_plan.h"
+#include "common/trace/trace_lane.h"
 #include "proto/job.pb.h"
 #include "worker/models/model_program.h"
 #include "worker/parameter_client/parameter_client.h"
@@ -49,6 +50,7 @@ struct ChunkExchangeOptions {
   ParameterClient& client;
   std::shared_ptr<ArenaMemory> memory;  // For weights and gradients. Null: the heap.
   const CodecPlan* codecs = nullptr;    // The client's. Null: fp32.
+  TraceRecorder* trace = nullptr;       // Outlives the exchange. Null: nothing is recorded.
 };
 
 class ChunkExchange final : public ParameterGate, public GradientSink {
@@ -81,6 +83,10 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   absl::Status WaitForParameter(int parameter) override;
   absl::Status GradientFinal(int parameter) override;
 
+  // What the training thread does. The exchange turns "forward" into "backward" at a slot's first gradient, and
+  // interrupts what goes on with: wait (for a chunk's weights), sum, encode or send (a chunk's gradient).
+  TraceLane& lane() { return lane_; }
+
   // Time spent waiting for weights, and adding up and sending gradients, since the last call; and when the first
   // gradient of the current slot was final.
   struct Times {
@@ -104,6 +110,7 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   void Turn();
   absl::Status WaitFor(int chunk);
   absl::Status Push(int chunk);
+  absl::Status PushTraced(int chunk);
   // Scales the worker's average gradient to clip_norm at most, as torch.nn.utils.clip_grad_norm_ does.
   void Clip();
 
@@ -128,6 +135,7 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   std::vector<bool> awaited_;                  // A pull of the chunk is open.
   std::vector<int> remaining_;                 // Parameters of the chunk whose gradient is not final in this slot.
   uint64_t step_ = 0;
+  TraceLane lane_;
   Times times_;
   absl::Time first_gradient_;
   int64_t clipped_steps_ = 0;

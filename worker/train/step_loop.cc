@@ -22,7 +22,8 @@ StepLoop::StepLoop(const StepLoopOptions& options, Sampler sampler, StepLoopObse
                  .slots = options.slots,
                  .client = options.client,
                  .memory = options.memory,
-                 .codecs = options.codecs}) {}
+                 .codecs = options.codecs,
+                 .trace = options.trace}) {}
 
 void StepLoop::Cancel(const absl::Status& reason) {
   control_.Cancel(reason);
@@ -44,18 +45,29 @@ absl::StatusOr<StepLoop::Result> StepLoop::Run() {
     if (evaluate && step < training.steps()) RETURN_IF_ERROR(RunEvaluation(step));
   }
   RETURN_IF_ERROR(exchange_.Finish(step));
+  if (step > 0) EndTracedStep(step - 1);
   ReportProgress(step);
   const Result result = {.step = step, .stopped_early = step < training.steps()};
   if (!result.stopped_early) RETURN_IF_ERROR(RunEvaluation(step));
   return result;
 }
 
+void StepLoop::EndTracedStep(uint64_t step) {
+  if (options_.trace != nullptr) options_.trace->EndStep(step);
+}
+
 absl::Status StepLoop::RunStep(uint64_t step) {
+  if (options_.trace != nullptr) options_.trace->BeginStep(step);
   exchange_.BeginStep(step);
   StepReport report = {.step = step};
   double loss = 0;
-  for (uint32_t i = 0; i < options_.slots.count; ++i) RETURN_IF_ERROR(RunSlot(step, i, report, loss));
+  for (uint32_t i = 0; i < options_.slots.count; ++i) {
+    RETURN_IF_ERROR(RunSlot(step, i, report, loss));
+    // The slot has waited for all weights of the step before: the last of its requests is answered.
+    if (i == 0 && step > 0) EndTracedStep(step - 1);
+  }
   RETURN_IF_ERROR(exchange_.EndStep());
+  exchange_.lane().Stop();
   report.push += exchange_.TakeTimes().push;
   report.loss = loss / options_.slots.count;
   report.non_finite_gradient = exchange_.non_finite_steps() > non_finite_steps_;
@@ -74,9 +86,11 @@ absl::Status StepLoop::RunStep(uint64_t step) {
 absl::Status StepLoop::RunSlot(uint64_t step, uint32_t i, StepReport& report, double& loss) {
   const uint32_t slot = options_.slots.first + i;
   const absl::Time begin = absl::Now();
+  exchange_.lane().Switch("data", step);
   sampler_.SamplesOf(step, slot, samples_);
   RETURN_IF_ERROR(options_.data.Fill(Dataset::Split::kTrain, samples_, batch_));
   const absl::Time filled = absl::Now();
+  exchange_.lane().Switch("forward", step);
   const absl::Span<float> gradients = exchange_.BeginSlot(i);
   ASSIGN_OR_RETURN(const LossSums sums,
                    options_.program.ForwardBackward(batch_, {.seed = options_.spec.seed(), .step = step, .slot = slot},
@@ -104,6 +118,7 @@ absl::Status StepLoop::RunSlot(uint64_t step, uint32_t i, StepReport& report, do
 
 absl::Status StepLoop::RunEvaluation(uint64_t step) {
   if (options_.data.validation_samples() == 0) return absl::OkStatus();
+  exchange_.lane().Switch("evaluate", step);
   RETURN_IF_ERROR(exchange_.WaitForAll());
   const absl::Time begin = absl::Now();
   const v1::TrainingSpec& training = options_.spec.training();
@@ -114,6 +129,7 @@ absl::Status StepLoop::RunEvaluation(uint64_t step) {
   ASSIGN_OR_RETURN(const v1::Evaluation evaluation,
                    Evaluate(evaluator, step, options_.data, options_.program, exchange_.weights(),
                             [this] { return options_.client.status(); }));
+  exchange_.lane().Stop();
   evaluating_ += absl::Now() - begin;
   observer_.OnEvaluation(evaluation);
   return absl::OkStatus();

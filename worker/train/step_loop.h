@@ -21,6 +21,7 @@
 #include "common/partition/arena_plan.h"
 #include "common/partition/chunk_map.h"
 #include "common/partition/codec_plan.h"
+#include "common/trace/trace_recorder.h"
 #include "proto/cluster.pb.h"
 #include "proto/job.pb.h"
 #include "worker/data/dataset.h"
@@ -70,6 +71,7 @@ struct StepLoopOptions {
   SlotRange slots;                      // This worker's.
   std::shared_ptr<ArenaMemory> memory;  // For weights and gradients. Null: the heap.
   const CodecPlan* codecs = nullptr;    // The client's. Null: fp32.
+  TraceRecorder* trace = nullptr;       // The client's. Null: nothing is recorded.
 };
 
 class StepLoop {
@@ -99,6 +101,7 @@ class StepLoop {
 
  private:
   absl::Status RunStep(uint64_t step);
+  void EndTracedStep(uint64_t step);
   // Adds the slot's mean loss to `loss`.
   absl::Status RunSlot(uint64_t step, uint32_t i, StepReport& report, double& loss);
   absl::Status RunEvaluation(uint64_t step);
