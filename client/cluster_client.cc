@@ -8,6 +8,7 @@
 #include "common/rpc/call.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/error_status.h"
+#include "common/rpc/tls_hint.h"
 
 namespace paramd {
 namespace {
@@ -15,17 +16,21 @@ namespace {
 // A job with a long placement or specification must fit.
 constexpr int64_t kMaxMessageBytes = 16 * 1024 * 1024;
 
-std::shared_ptr<grpc::Channel> ControlChannel(const std::string& address) {
-  return CreateChannel(address, {.kind = ChannelKind::kControl, .max_message_bytes = kMaxMessageBytes});
+std::shared_ptr<grpc::Channel> ControlChannel(const std::string& address,
+                                              const std::shared_ptr<const Credentials>& credentials) {
+  return CreateChannel(
+      address, {.kind = ChannelKind::kControl, .max_message_bytes = kMaxMessageBytes, .credentials = credentials});
 }
 
 }  // namespace
 
-ClusterClient::ClusterClient(std::string address, absl::Duration request_timeout)
+ClusterClient::ClusterClient(std::string address, absl::Duration request_timeout,
+                             std::shared_ptr<const Credentials> credentials)
     : address_(std::move(address)),
       request_timeout_(request_timeout),
-      jobs_(v1::JobService::NewStub(ControlChannel(address_))),
-      cluster_(v1::ClusterService::NewStub(ControlChannel(address_))) {}
+      credentials_(std::move(credentials)),
+      jobs_(v1::JobService::NewStub(ControlChannel(address_, credentials_))),
+      cluster_(v1::ClusterService::NewStub(ControlChannel(address_, credentials_))) {}
 
 void ClusterClient::Prepare(grpc::ClientContext& context) const { PrepareCall({.timeout = request_timeout_}, context); }
 
@@ -35,8 +40,11 @@ absl::Status ClusterClient::Result(const grpc::Status& status) const {
   if (!late && status.error_code() != grpc::StatusCode::UNAVAILABLE) return FromGrpcStatus(status);
   const std::string cause =
       late ? absl::StrCat("no answer within ", absl::FormatDuration(request_timeout_)) : status.error_message();
-  return MakeError(absl::StatusCode::kUnavailable, "COORDINATOR_UNREACHABLE",
-                   absl::StrCat("cannot reach the coordinator at ", address_, ": ", cause), {{"address", address_}});
+  const TlsHint hint = ExplainTls(status.error_message(), credentials_ != nullptr);
+  return MakeError(hint.refused ? absl::StatusCode::kUnauthenticated : absl::StatusCode::kUnavailable,
+                   hint.refused ? "TLS_REFUSED" : "COORDINATOR_UNREACHABLE",
+                   absl::StrCat("cannot reach the coordinator at ", address_, ": ", cause, hint.text),
+                   {{"address", address_}});
 }
 
 absl::StatusOr<v1::SubmitJobResponse> ClusterClient::SubmitJob(const v1::SubmitJobRequest& request) {

@@ -4,7 +4,8 @@
 //   ASSIGN_OR_RETURN(v1::Job job, client.GetJob("gpt-austen-x3k9qz"));
 //
 // When nobody answers in time, every call fails with kUnavailable, reason COORDINATOR_UNREACHABLE, and
-// "cannot reach the coordinator at ADDRESS: ...". Thread safe.
+// "cannot reach the coordinator at ADDRESS: ..."; with kUnauthenticated, reason TLS_REFUSED, and the same when who
+// answers is not who it should be. Thread safe.
 #ifndef PARAMD_CLIENT_CLUSTER_CLIENT_H_
 #define PARAMD_CLIENT_CLUSTER_CLIENT_H_
 
@@ -17,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/rpc/credentials.h"
 #include "grpcpp/client_context.h"
 #include "proto/cluster.grpc.pb.h"
 #include "proto/job.grpc.pb.h"
@@ -25,9 +27,12 @@ namespace paramd {
 
 class ClusterClient {
  public:
-  ClusterClient(std::string address, absl::Duration request_timeout);
+  // Null `credentials`: plain text.
+  ClusterClient(std::string address, absl::Duration request_timeout,
+                std::shared_ptr<const Credentials> credentials = nullptr);
 
   const std::string& address() const { return address_; }
+  const std::shared_ptr<const Credentials>& credentials() const { return credentials_; }
 
   absl::StatusOr<v1::SubmitJobResponse> SubmitJob(const v1::SubmitJobRequest& request);
   absl::StatusOr<v1::Job> GetJob(const std::string& job_id);
@@ -50,6 +55,7 @@ class ClusterClient {
 
   const std::string address_;
   const absl::Duration request_timeout_;
+  const std::shared_ptr<const Credentials> credentials_;
   const std::unique_ptr<v1::JobService::Stub> jobs_;
   const std::unique_ptr<v1::ClusterService::Stub> cluster_;
 };

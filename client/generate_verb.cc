@@ -58,23 +58,29 @@ absl::StatusOr<std::vector<v1::Node>> ReadyWorkers(ClusterClient& client) {
   return MakeError(absl::StatusCode::kUnavailable, "NO_WORKER", "no worker of the cluster is READY");
 }
 
-// Streams the text; `started` says whether any of it has come.
-absl::Status GenerateOn(const v1::Node& worker, const v1::GenerateRequest& request, absl::Time deadline,
-                        OutputFormat format, std::ostream& out, bool& started) {
-  const auto stub = v1::InferenceService::NewStub(CreateChannel(worker.address(), {.kind = ChannelKind::kControl}));
+// Where the text goes, and whether any of it has come.
+struct TextSink {
+  OutputFormat format;
+  std::ostream& out;
+  bool started = false;
+};
+
+absl::Status GenerateOn(const v1::Node& worker, const ChannelOptions& channel, const v1::GenerateRequest& request,
+                        absl::Time deadline, TextSink& sink) {
+  const auto stub = v1::InferenceService::NewStub(CreateChannel(worker.address(), channel));
   grpc::ClientContext context;
   PrepareCall({.timeout = deadline - absl::Now()}, context);
   const auto reader = stub->Generate(&context, request);
   v1::GenerateResponse piece;
   while (reader->Read(&piece)) {
-    started = true;
-    if (format == OutputFormat::kTable) {
-      out << piece.text() << std::flush;
+    sink.started = true;
+    if (sink.format == OutputFormat::kTable) {
+      sink.out << piece.text() << std::flush;
     } else {
-      RETURN_IF_ERROR(WriteStreamMessage(piece, format, out));
+      RETURN_IF_ERROR(WriteStreamMessage(piece, sink.format, sink.out));
     }
   }
-  if (started && format == OutputFormat::kTable) out << "\n" << std::flush;
+  if (sink.started && sink.format == OutputFormat::kTable) sink.out << "\n" << std::flush;
   return Annotate(FromGrpcStatus(reader->Finish()),
                   absl::StrCat("worker ", worker.node_id(), " at ", worker.address()));
 }
@@ -89,9 +95,9 @@ absl::Status Generate(const Invocation& invocation, const GenerateFlags& flags) 
   const v1::GenerateRequest request = MakeRequest(flags, directory);
   absl::Status status;
   for (const v1::Node& worker : workers) {
-    bool started = false;
-    status = GenerateOn(worker, request, deadline, format, invocation.environment.out, started);
-    if (started || status.code() != absl::StatusCode::kUnavailable) return status;
+    TextSink sink{.format = format, .out = invocation.environment.out};
+    status = GenerateOn(worker, {.credentials = client->credentials()}, request, deadline, sink);
+    if (sink.started || status.code() != absl::StatusCode::kUnavailable) return status;
   }
   return status;
 }

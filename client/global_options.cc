@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/status_macros.h"
 #include "yaml-cpp/yaml.h"
 
 namespace paramd {
@@ -26,19 +27,39 @@ std::string ConfigPath(const Environment& environment) {
   return absl::StrCat(directory, "/paramctl/config.yaml");
 }
 
-// The file's `coordinator`, "" when there is no file or no such key.
-absl::StatusOr<std::string> CoordinatorInFile(const std::string& path) {
+// Where each key of the file goes.
+struct ConfigFile {
+  std::string coordinator;
+  TlsOptions tls;
+
+  std::string* Find(const std::string& key) {
+    if (key == "coordinator") return &coordinator;
+    if (key == "tls-ca") return &tls.ca;
+    if (key == "tls-cert") return &tls.cert;
+    if (key == "tls-key") return &tls.key;
+    return key == "tls-server-name" ? &tls.server_name : nullptr;
+  }
+};
+
+// All fields are empty when there is no file.
+absl::StatusOr<ConfigFile> ReadConfigFile(const std::string& path) {
+  ConfigFile config;
   std::error_code error;
-  if (path.empty() || !std::filesystem::exists(path, error)) return std::string();
+  if (path.empty() || !std::filesystem::exists(path, error)) return config;
   try {
     const YAML::Node root = YAML::LoadFile(path);
-    if (root.IsNull()) return std::string();
+    if (root.IsNull()) return config;
     if (!root.IsMap()) return BadConfig(path, "must be a map, as in \"coordinator: 127.0.0.1:7070\"");
     for (const auto& entry : root) {
       const std::string key = entry.first.as<std::string>();
-      if (key != "coordinator") return BadConfig(path, absl::StrCat("unknown key \"", key, "\"; known: coordinator"));
+      std::string* const field = config.Find(key);
+      if (field == nullptr) {
+        return BadConfig(path, absl::StrCat("unknown key \"", key, "\"; known: coordinator, tls-ca, tls-cert, ",
+                                            "tls-key, tls-server-name"));
+      }
+      *field = entry.second.as<std::string>();
     }
-    return root["coordinator"] ? root["coordinator"].as<std::string>() : std::string();
+    return config;
   } catch (const std::exception& exception) {
     return BadConfig(path, exception.what());
   }
@@ -50,9 +71,18 @@ absl::StatusOr<std::string> GlobalOptions::Coordinator(const Environment& enviro
   if (!coordinator_flag.empty()) return coordinator_flag;
   std::string address = environment.variable("PARAMCTL_COORDINATOR");
   if (!address.empty()) return address;
-  absl::StatusOr<std::string> from_file = CoordinatorInFile(ConfigPath(environment));
-  if (!from_file.ok() || !from_file->empty()) return from_file;
-  return std::string(kDefaultCoordinator);
+  ASSIGN_OR_RETURN(const ConfigFile config, ReadConfigFile(ConfigPath(environment)));
+  return config.coordinator.empty() ? kDefaultCoordinator : config.coordinator;
+}
+
+absl::StatusOr<TlsOptions> GlobalOptions::Tls(const Environment& environment) const {
+  ASSIGN_OR_RETURN(ConfigFile config, ReadConfigFile(ConfigPath(environment)));
+  TlsOptions tls = config.tls;
+  if (!tls_flags.cert.empty()) tls.cert = tls_flags.cert;
+  if (!tls_flags.key.empty()) tls.key = tls_flags.key;
+  if (!tls_flags.ca.empty()) tls.ca = tls_flags.ca;
+  if (!tls_flags.server_name.empty()) tls.server_name = tls_flags.server_name;
+  return tls;
 }
 
 absl::StatusOr<OutputFormat> GlobalOptions::Format() const {

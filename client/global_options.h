@@ -1,4 +1,4 @@
-// Flags that every verb takes, and where the coordinator's address comes from.
+// Flags that every verb takes, and where the coordinator's address and the TLS files come from.
 #ifndef PARAMD_CLIENT_GLOBAL_OPTIONS_H_
 #define PARAMD_CLIENT_GLOBAL_OPTIONS_H_
 
@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/environment.h"
+#include "common/rpc/credentials.h"
 
 namespace paramd {
 
@@ -19,11 +20,14 @@ struct GlobalOptions {
   std::string coordinator_flag;              // --coordinator, "" when not given.
   std::string output = "table";              // -o.
   std::string request_timeout_text = "10s";  // --request-timeout.
+  TlsOptions tls_flags;                      // --tls-*, "" when not given.
 
   // The coordinator's address: flag, else PARAMCTL_COORDINATOR, else `coordinator:` in
   // $XDG_CONFIG_HOME/paramctl/config.yaml (~/.config when unset), else kDefaultCoordinator. kInvalidArgument with the
   // path when the file cannot be read or understood.
   absl::StatusOr<std::string> Coordinator(const Environment& environment) const;
+  // The TLS options: each from its flag, else from the key of the same name (`tls-ca`) in that file.
+  absl::StatusOr<TlsOptions> Tls(const Environment& environment) const;
   // kInvalidArgument for an unknown format.
   absl::StatusOr<OutputFormat> Format() const;
   // kInvalidArgument unless it is a duration above 0.

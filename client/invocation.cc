@@ -1,5 +1,7 @@
 #include "client/invocation.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "client/exit_code.h"
 #include "common/base/status_macros.h"
@@ -9,7 +11,9 @@ namespace paramd {
 absl::StatusOr<std::unique_ptr<ClusterClient>> Invocation::Connect() const {
   ASSIGN_OR_RETURN(std::string address, options.Coordinator(environment));
   ASSIGN_OR_RETURN(absl::Duration timeout, options.RequestTimeout());
-  return std::make_unique<ClusterClient>(address, timeout);
+  ASSIGN_OR_RETURN(const TlsOptions tls, options.Tls(environment));
+  ASSIGN_OR_RETURN(std::shared_ptr<const Credentials> credentials, Credentials::Load(tls));
+  return std::make_unique<ClusterClient>(address, timeout, std::move(credentials));
 }
 
 int Invocation::Fail(const absl::Status& status) const {

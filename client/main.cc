@@ -11,6 +11,7 @@
 #include "client/interrupt.h"
 #include "client/paramctl.h"
 #include "common/base/clock.h"
+#include "common/rpc/grpc_log.h"
 
 namespace {
 
@@ -27,6 +28,7 @@ int TerminalWidth() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  paramd::SilenceGrpcLog();
   paramd::SignalInterrupt interrupt;
   paramd::RealClock clock;
   paramd::Environment environment{.in = std::cin,

@@ -29,6 +29,13 @@ void AddGlobalFlags(CLI::App& app, GlobalOptions& options) {
                               "~/.config/paramctl/config.yaml, else ",
                               kDefaultCoordinator));
   app.add_option("-o,--output", options.output, "table, json or yaml")->capture_default_str();
+  app.add_option("--tls-ca", options.tls_flags.ca,
+                 "PEM file: the authorities of the cluster's certificates; turns TLS on");
+  app.add_option("--tls-cert", options.tls_flags.cert,
+                 "PEM file: a certificate of your own, where the cluster wants one");
+  app.add_option("--tls-key", options.tls_flags.key, "PEM file: its private key");
+  app.add_option("--tls-server-name", options.tls_flags.server_name,
+                 "Name expected in the cluster's certificates (default: the host of the address)");
   app.add_option("--request-timeout", options.request_timeout_text, "How long one request may take")
       ->capture_default_str();
 }

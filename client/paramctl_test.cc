@@ -198,6 +198,21 @@ TEST_F(ParamctlTest, CoordinatorComesFromFlagThenVariableThenFile) {
   }
 }
 
+TEST_F(ParamctlTest, TlsFilesComeFromFlagThenFile) {
+  WriteFile("xdg/paramctl/config.yaml", "tls-ca: /no/such/ca.pem\n");
+  variables_["XDG_CONFIG_HOME"] = absl::StrCat(::testing::TempDir(), "/xdg");
+  Outcome outcome = Run({"nodes"});
+  EXPECT_EQ(outcome.code, kExitUsage);
+  EXPECT_THAT(outcome.err, HasSubstr("--tls-ca: cannot open /no/such/ca.pem"));
+  outcome = Run({"nodes", "--tls-ca", "/no/such/other.pem"});
+  EXPECT_THAT(outcome.err, HasSubstr("/no/such/other.pem"));
+  outcome = Run({"nodes", "--tls-cert", "/no/such/me.pem"});
+  EXPECT_EQ(outcome.code, kExitUsage);
+  EXPECT_THAT(outcome.err, HasSubstr("--tls-key: missing"));
+  WriteFile("xdg/paramctl/config.yaml", "");
+  EXPECT_EQ(Run({"nodes"}).code, kExitOk);
+}
+
 TEST_F(ParamctlTest, SubmitSendsTheSpecificationWithOverrides) {
   cluster_.SetJob(MakeJob("tiny-1", v1::JOB_STATE_PENDING));
   const Outcome outcome = Run({"submit", "-f", "-", "--set", "training.steps=20", "--set", "model.mlp.widths.1=7",

@@ -8,6 +8,7 @@
 #include "common/base/logging.h"
 #include "common/config/flag_checks.h"
 #include "common/config/version.h"
+#include "common/rpc/grpc_log.h"
 #include "common/rpc/termination.h"
 
 namespace paramd {
@@ -77,6 +78,7 @@ int RunDaemon(const DaemonProgram& program, int argc, char** argv) {
   if (const absl::Status status = program.validate(); !status.ok()) return Fail(program, status, kBadFlags);
   const absl::Status logging = InitLogging(program.name, program.log_level);
   if (!logging.ok()) return Fail(program, logging, kBadFlags);
+  RouteGrpcLog();
   const absl::Status status = program.run();
   return status.ok() ? 0 : Fail(program, status, kRuntimeError);
 }

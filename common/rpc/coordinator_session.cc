@@ -14,6 +14,7 @@
 #include "common/rpc/coordinator_stream.h"
 #include "common/rpc/error_status.h"
 #include "common/rpc/report_buffer.h"
+#include "common/rpc/tls_hint.h"
 #include "proto/cluster.grpc.pb.h"
 #include "spdlog/spdlog.h"
 
@@ -262,9 +263,10 @@ void CoordinatorSession::Loop::HandleDone(const absl::Status& status) {
   const absl::Duration pause = backoff_.Next();
   reconnect_at_ = Now() + pause;
   if (refused_) return;
-  spdlog::warn("session with coordinator {} ended ({}); trying again in {} ms", options_.coordinator_address,
-               std::string(status.ok() ? "closed by the coordinator" : status.message()),
-               absl::ToInt64Milliseconds(pause));
+  const std::string cause(status.ok() ? "closed by the coordinator" : status.message());
+  const TlsHint hint = ExplainTls(cause, options_.credentials != nullptr);
+  spdlog::warn("session with coordinator {} ended ({}{}); trying again in {} ms", options_.coordinator_address, cause,
+               std::string(hint.text), absl::ToInt64Milliseconds(pause));
 }
 
 void CoordinatorSession::Loop::RunTimers() {

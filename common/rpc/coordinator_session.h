@@ -47,7 +47,7 @@ class CoordinatorSessionHandler {
 struct CoordinatorSessionOptions {
   std::string coordinator_address;
   std::shared_ptr<const Credentials> credentials;  // TLS. Null: plain text.
-  v1::Register registration;  // Without held_jobs.
+  v1::Register registration;                       // Without held_jobs.
   RetryOptions reconnect = {.total = absl::InfiniteDuration()};
 };
 

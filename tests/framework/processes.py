@@ -88,9 +88,10 @@ class Daemon:
 
 
 class Cluster:
-    """A coordinator, servers and workers; `lease` is a duration flag."""
+    """A coordinator, servers and workers; `lease` is a duration flag, `tls_flags` go to all daemons and paramctl."""
 
-    def __init__(self, servers=1, workers=1, lease="2s"):
+    def __init__(self, servers=1, workers=1, lease="2s", tls_flags=(), worker_flags=()):
+        self.tls_flags = list(tls_flags)
         self._temporary = tempfile.TemporaryDirectory(prefix="paramd-test.", dir=os.environ.get("TEST_TMPDIR"))
         self.directory = pathlib.Path(self._temporary.name)
         self.lease = lease
@@ -100,7 +101,7 @@ class Cluster:
             for i in range(servers):
                 self.start_server(f"server-{i}")
             for i in range(workers):
-                self.start_worker(f"worker-{i}")
+                self.start_worker(f"worker-{i}", *worker_flags)
             self.wait_ready(servers + workers)
         except BaseException:
             self.close()
@@ -120,7 +121,7 @@ class Cluster:
     def _start(self, name, role, flags, **options):
         if name in self.daemons:
             self.daemons[name].close()
-        self.daemons[name] = Daemon(name, role, flags, self.directory, **options)
+        self.daemons[name] = Daemon(name, role, flags + self.tls_flags, self.directory, **options)
         return self.daemons[name]
 
     def start_coordinator(self, listen="127.0.0.1:0"):
@@ -147,7 +148,7 @@ class Cluster:
     def paramctl(self, *arguments, stdin=None, timeout=60):
         """Runs paramctl; returns the finished process with text output."""
         return subprocess.run(
-            [BINARIES["paramctl"], "--coordinator", self.coordinator, *arguments],
+            [BINARIES["paramctl"], "--coordinator", self.coordinator, *self.tls_flags, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
