@@ -18,9 +18,9 @@ using google::protobuf::Message;
 // Fields in which zero stands for "unset": whoever writes 0 into a file means something that would not happen.
 std::vector<const char*> FieldsWithoutZero(const v1::JobSpec& spec) {
   std::vector<const char*> fields = {
-      "training.slots",        "training.micro_batch",  "training.report_every",
-      "resources.workers",     "resources.servers",     "resources.chunk_elements",
-      "model.gpt2.vocab_size", "model.gpt2.ffn_hidden", "model.gpt2.layer_norm_epsilon",
+      "training.slots",        "training.micro_batch",     "training.report_every",
+      "resources.workers",     "resources.servers",        "resources.chunk_elements",
+      "model.gpt2.vocab_size", "model.gpt2.ffn_hidden",    "model.gpt2.layer_norm_epsilon",
       "data.text.stride",      "communication.topk_ratio",
   };
   switch (spec.optimizer().type()) {
