@@ -7,6 +7,7 @@
 
 #include "common/base/status_matchers.h"
 #include "common/model/initialize.h"
+#include "common/partition/codec_plan.h"
 #include "common/tensor/reduce.h"
 #include "gtest/gtest.h"
 #include "server/store/test_job.h"
@@ -162,6 +163,242 @@ TEST_F(ChunkTest, NonFinitePolicySkipKeepsTheWeightsAndCounts) {
   EXPECT_TRUE(actions.applied[0].skipped);
   EXPECT_EQ(chunk_->version(), 1u);
   EXPECT_EQ(Weights(), before);
+}
+
+// The optimizer's state is spoilt by then: nothing may be applied any more.
+TEST_F(ChunkTest, NonFinitePolicyFailEndsTheChunk) {
+  Make({.slots = 1, .optimizer = v1::OPTIMIZER_TYPE_ADAM});
+  std::vector<float> gradient = Sum(0, 1, 0);
+  Pull({.id = 7, .min_version = 1});
+  gradient.back() = std::numeric_limits<float>::infinity();
+  const ChunkActions actions = Push({.id = 8, .pull = true, .min_version = 1}, gradient);
+  ASSERT_EQ(actions.answers.size(), 2u);
+  for (const Answer& answer : actions.answers) {
+    EXPECT_THAT(answer.status, StatusIs(absl::StatusCode::kInvalidArgument, "NON_FINITE_GRADIENT"));
+  }
+  EXPECT_TRUE(actions.applied.empty());
+  EXPECT_THAT(Push({}, Sum(0, 1, 0)).answers.at(0).status,
+              StatusIs(absl::StatusCode::kInvalidArgument, "NON_FINITE_GRADIENT"));
+  EXPECT_EQ(chunk_->version(), 0u);
+}
+
+TEST_F(ChunkTest, AsyncSkipsNonFiniteGradientsWithoutATrace) {
+  const TestJobOptions options = {.mode = v1::SYNC_MODE_ASYNC,
+                                  .slots = 1,
+                                  .optimizer = v1::OPTIMIZER_TYPE_ADAM,
+                                  .non_finite = v1::NON_FINITE_POLICY_SKIP};
+  Make(options);
+  Push({.step = 0}, Sum(0, 1, 0));
+  const std::vector<float> before = Weights();
+  std::vector<float> gradient = Sum(0, 1, 1);
+  gradient[1000] = std::numeric_limits<float>::quiet_NaN();
+  const ChunkActions actions = Push({.step = 1}, gradient);
+  EXPECT_TRUE(actions.applied.at(0).skipped);
+  EXPECT_EQ(Weights(), before);
+  Push({.step = 2}, Sum(0, 1, 2));
+  const std::vector<float> after = Weights();
+  Make(options);
+  Push({.step = 0}, Sum(0, 1, 0));
+  Push({.step = 1}, Sum(0, 1, 2));  // Counts as the second update, too.
+  EXPECT_EQ(Weights(), after);
+}
+
+// Waiting for the total norm stores the sum; not waiting uses it while it is made. With nothing to clip, the weights
+// are the same to the bit.
+TEST_F(ChunkTest, OnePassHasTheBitsOfTwo) {
+  for (int type = v1::OPTIMIZER_TYPE_SGD; type <= v1::OptimizerType_MAX; ++type) {
+    const auto train = [&](double clip_norm) {
+      Make({.workers = 3,
+            .slots = 7,
+            .optimizer = static_cast<v1::OptimizerType>(type),
+            .learning_rate = 0.01,
+            .clip_norm = clip_norm},
+           1);
+      for (uint64_t step = 0; step < 4; ++step) {
+        for (uint32_t slot : {6, 0, 3, 1, 5, 2, 4}) {
+          std::vector<float> gradient = Sum(slot, 1, step);
+          for (float& value : gradient) value = value / 3 + 0.01f * static_cast<float>(slot);
+          ChunkActions actions = Push({.step = step, .subtree = {slot, 0}}, gradient);
+          EXPECT_EQ(actions.norm.has_value(), slot == 4);
+          if (clip_norm > 0 && slot == 4) chunk_->OnTotalNorm(step, actions.norm->squared_norm, actions);
+        }
+      }
+      EXPECT_EQ(chunk_->version(), 4u);
+      return Weights();
+    };
+    EXPECT_EQ(train(0), train(1e30)) << v1::OptimizerType_Name(type);
+  }
+}
+
+TEST_F(ChunkTest, TakesPayloadsInFragments) {
+  for (v1::SyncMode mode : {v1::SYNC_MODE_SYNC, v1::SYNC_MODE_ASYNC}) {
+    Make({.mode = mode, .slots = 1});
+    const std::vector<float> gradient = Sum(0, 1, 0);
+    Push({}, gradient);
+    const std::vector<float> expected = Weights();
+    Make({.mode = mode, .slots = 1});
+    const absl::string_view bytes = AsBytes(gradient);
+    const std::vector<absl::string_view> fragments = {bytes.substr(0, 1), bytes.substr(1, 2000), bytes.substr(2001)};
+    ChunkRequest push = TestPush(*plan_, {}, {});
+    push.payload = PayloadView(fragments, bytes.size());
+    ChunkActions actions;
+    chunk_->Handle(push, actions);
+    EXPECT_EQ(Weights(), expected);
+  }
+}
+
+class ChunkCodecTest : public ChunkTest {
+ protected:
+  ChunkActions PushAs(v1::Codec codec, absl::string_view bytes, uint64_t step = 0) {
+    ChunkRequest push = TestPush(*plan_, {.step = step}, bytes);
+    push.codec = codec;
+    ChunkActions actions;
+    chunk_->Handle(push, actions);
+    return actions;
+  }
+  std::string Encode(const std::vector<float>& values) {
+    std::string bytes;
+    EXPECT_OK(EncodeChunk(plan_->codecs, 0, values, {}, bytes));
+    return bytes;
+  }
+};
+
+TEST_F(ChunkCodecTest, AppliesWhatTheCodecLeaves) {
+  for (v1::Codec codec :
+       {v1::CODEC_FP32, v1::CODEC_BF16, v1::CODEC_FP16, v1::CODEC_INT8, v1::CODEC_TOPK, v1::CODEC_ONEBIT}) {
+    SCOPED_TRACE(v1::Codec_Name(codec));
+    Make({.slots = 1, .push_codec = codec});
+    std::vector<float> gradient = Sum(0, 1, 0), decoded(gradient.size());
+    for (float& value : gradient) value *= 0.3f;
+    const std::string bytes = Encode(gradient);
+    ASSERT_OK(DecodeChunk(plan_->codecs, 0, codec, bytes, absl::MakeSpan(decoded)));
+    std::vector<float> expected = Weights();
+    for (size_t i = 0; i < expected.size(); ++i) expected[i] -= decoded[i];
+    ASSERT_OK(PushAs(codec, bytes).answers.at(0).status);
+    EXPECT_EQ(Weights(), expected);
+    // What is not encoded is taken for every job.
+    for (size_t i = 0; i < expected.size(); ++i) expected[i] -= gradient[i];
+    ASSERT_OK(PushAs(v1::CODEC_FP32, AsBytes(gradient), 1).answers.at(0).status);
+    EXPECT_EQ(Weights(), expected);
+  }
+}
+
+TEST_F(ChunkCodecTest, RefusesOtherCodecsAndMalformedBytes) {
+  struct Case {
+    v1::Codec job, push;
+    size_t bytes;
+    const char* reason;
+  };
+  const std::vector<Case> cases = {
+      {v1::CODEC_FP32, v1::CODEC_BF16, 2048, "UNSUPPORTED_CODEC"},
+      {v1::CODEC_BF16, v1::CODEC_FP16, 2048, "UNSUPPORTED_CODEC"},
+      {v1::CODEC_BF16, v1::CODEC_UNSPECIFIED, 4096, "UNSUPPORTED_CODEC"},
+      {v1::CODEC_BF16, static_cast<v1::Codec>(99), 4096, "UNSUPPORTED_CODEC"},
+      {v1::CODEC_BF16, v1::CODEC_BF16, 2047, "PARAM_SHAPE_MISMATCH"},
+      {v1::CODEC_BF16, v1::CODEC_BF16, 4096, "PARAM_SHAPE_MISMATCH"},
+      {v1::CODEC_TOPK, v1::CODEC_TOPK, 0, "MALFORMED_PAYLOAD"},
+      {v1::CODEC_TOPK, v1::CODEC_TOPK, 3, "MALFORMED_PAYLOAD"},
+      {v1::CODEC_TOPK, v1::CODEC_TOPK, 100000, "MALFORMED_PAYLOAD"},
+      {v1::CODEC_ONEBIT, v1::CODEC_ONEBIT, 1, "MALFORMED_PAYLOAD"},
+      {v1::CODEC_INT8, v1::CODEC_INT8, 1039, "MALFORMED_PAYLOAD"},
+  };
+  for (const Case& c : cases) {
+    Make({.slots = 1, .push_codec = c.job});
+    const std::vector<float> before = Weights();
+    const ChunkActions actions = PushAs(c.push, std::string(c.bytes, '\x7f'));
+    EXPECT_THAT(actions.answers.at(0).status, StatusIs(absl::StatusCode::kInvalidArgument, c.reason))
+        << c.job << " " << c.push << " " << c.bytes;
+    EXPECT_OK(actions.failure);
+    EXPECT_EQ(Weights(), before);
+    EXPECT_OK(PushAs(v1::CODEC_FP32, AsBytes(Sum(0, 1, 0))).answers.at(0).status) << "the slot is still free";
+  }
+}
+
+class ChunkSharedAnswerTest : public ChunkTest {
+ protected:
+  static constexpr float kUntouched = -77;
+
+  ChunkRequest SharedPull(TestRequest request, v1::Codec codec = v1::CODEC_UNSPECIFIED) {
+    ChunkRequest pull = TestPull(*plan_, request);
+    pull.answer_codec = codec;
+    memory_.assign(chunk_->elements() + 1, kUntouched);
+    pull.shared_answer = absl::MakeSpan(memory_).first(chunk_->elements());
+    return pull;
+  }
+  ChunkActions Handle(const ChunkRequest& request) {
+    ChunkActions actions;
+    chunk_->Handle(request, actions);
+    return actions;
+  }
+  void ExpectWritten(const Answer& answer, v1::Codec codec) {
+    ASSERT_OK(answer.status);
+    EXPECT_EQ(answer.answer_codec, codec);
+    EXPECT_EQ(answer.shared_answer.data(), memory_.data());
+    const absl::string_view expected = answer.snapshot->payload(codec);
+    ASSERT_EQ(answer.shared_answer_bytes, expected.size());
+    EXPECT_EQ(AsBytes(memory_).substr(0, expected.size()), expected);
+    EXPECT_EQ(memory_.back(), kUntouched);
+  }
+
+  std::vector<float> memory_;
+};
+
+TEST_F(ChunkSharedAnswerTest, WritesTheWeightsBeforeItAnswers) {
+  Make({.slots = 1});
+  for (v1::Codec codec : {v1::CODEC_FP32, v1::CODEC_BF16}) {
+    const uint64_t next = chunk_->version() + 1;
+    ExpectWritten(Handle(SharedPull({}, codec)).answers.at(0), codec);  // Ready at once.
+    const ChunkRequest waiting = SharedPull({.min_version = next}, codec);
+    EXPECT_TRUE(Handle(waiting).answers.empty());
+    EXPECT_EQ(memory_[0], kUntouched);
+    const ChunkActions actions = Push({.step = next - 1}, Sum(0, 1, next - 1));
+    EXPECT_EQ(actions.answers.at(0).snapshot->version(), next);
+    ExpectWritten(actions.answers.at(0), codec);
+    EXPECT_EQ(actions.answers.at(1).shared_answer_bytes, 0u) << "of the push";
+    // The same memory again, for the same version: its client may have used it since.
+    ExpectWritten(Handle(SharedPull({.min_version = next}, codec)).answers.at(0), codec);
+  }
+  const Answer unspecified = Handle(SharedPull({})).answers.at(0);
+  ExpectWritten(unspecified, v1::CODEC_FP32);
+}
+
+TEST_F(ChunkSharedAnswerTest, OfThePushThatCompletesTheStep) {
+  for (double clip_norm : {0.0, 1.0}) {
+    Make({.slots = 1, .clip_norm = clip_norm});
+    const std::vector<float> gradient = Sum(0, 1, 0);
+    ChunkRequest request = SharedPull({.min_version = 1});
+    const ChunkRequest push = TestPush(*plan_, {}, AsBytes(gradient));
+    request.push = true;
+    request.slot_count = push.slot_count;
+    request.payload = push.payload;
+    ChunkActions actions = Handle(request);
+    if (clip_norm > 0) chunk_->OnTotalNorm(0, actions.norm->squared_norm, actions);
+    ExpectWritten(actions.answers.at(0), v1::CODEC_FP32);
+    EXPECT_EQ(actions.answers.at(0).snapshot->version(), 1u);
+  }
+}
+
+TEST_F(ChunkSharedAnswerTest, OfAClockedPushAndOfASkippedStep) {
+  Make({.mode = v1::SYNC_MODE_ASYNC, .slots = 1, .non_finite = v1::NON_FINITE_POLICY_SKIP});
+  EXPECT_TRUE(Handle(SharedPull({.min_version = 1, .min_clock = 1})).answers.empty());
+  ExpectWritten(PushClock(0, 0).answers.at(0), v1::CODEC_FP32);
+  EXPECT_TRUE(Handle(SharedPull({.min_version = 2})).answers.empty());
+  std::vector<float> gradient = Sum(0, 1, 1);
+  gradient[3] = std::numeric_limits<float>::quiet_NaN();
+  ExpectWritten(Push({.step = 1}, gradient).answers.at(0), v1::CODEC_FP32);
+}
+
+TEST_F(ChunkSharedAnswerTest, RefusesMemoryThatIsTooSmallAndOtherCodecs) {
+  Make({});
+  ChunkRequest pull = SharedPull({});
+  pull.shared_answer = pull.shared_answer.first(chunk_->elements() - 1);
+  EXPECT_THAT(Handle(pull).answers.at(0).status, StatusIs(absl::StatusCode::kInvalidArgument, "SHARED_RANGE_INVALID"));
+  pull = SharedPull({}, v1::CODEC_BF16);
+  pull.shared_answer = pull.shared_answer.first(chunk_->elements() / 2);
+  EXPECT_EQ(Handle(pull).answers.at(0).shared_answer_bytes, 2u * chunk_->elements());
+  EXPECT_EQ(memory_[chunk_->elements() / 2], kUntouched);
+  EXPECT_THAT(Handle(SharedPull({}, v1::CODEC_FP16)).answers.at(0).status,
+              StatusIs(absl::StatusCode::kInvalidArgument, "UNSUPPORTED_CODEC"));
 }
 
 TEST_F(ChunkTest, AsyncAppliesEachClockOnce) {

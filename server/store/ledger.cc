@@ -31,7 +31,7 @@ absl::StatusOr<Ledger::Place> Ledger::Find(Subtree subtree) const {
   while (!(place.merged == tree_.Root())) {
     const size_t sibling = IndexOf(tree_.Sibling(place.merged));
     if (sibling == nodes_.size()) return place;
-    place.siblings.push_back(sibling);
+    place.siblings[place.sibling_count++] = sibling;
     place.merged = tree_.Parent(place.merged);
   }
   place.completes = true;
@@ -40,21 +40,21 @@ absl::StatusOr<Ledger::Place> Ledger::Find(Subtree subtree) const {
 
 GradientBlocks Ledger::SumWith(const Place& place, const GradientPayload& payload) const {
   std::array<const float*, GradientBlocks::kMaxAddends> addends;
-  for (size_t i = 0; i < place.siblings.size(); ++i) addends[i] = nodes_[place.siblings[i]].sum.data();
-  return GradientBlocks(payload, absl::MakeConstSpan(addends).first(place.siblings.size()));
+  for (size_t i = 0; i < place.sibling_count; ++i) addends[i] = nodes_[place.siblings[i]].sum.data();
+  return GradientBlocks(payload, absl::MakeConstSpan(addends).first(place.sibling_count));
 }
 
 void Ledger::Store(const Place& place, const GradientPayload& payload, SquaredNormSum* norm) {
   Node merged = {.subtree = place.merged, .end = place.merged.first_slot + tree_.SlotsIn(place.merged)};
   GradientBlocks blocks = SumWith(place, payload);
   // The sum takes the place of the first sibling's, element by element.
-  merged.sum = place.siblings.empty() ? pool_.Take(elements_) : std::move(nodes_[place.siblings.front()].sum);
+  merged.sum = place.sibling_count == 0 ? pool_.Take(elements_) : std::move(nodes_[place.siblings.front()].sum);
   for (int64_t begin = 0; begin < elements_; begin += GradientBlocks::kBlockElements) {
     blocks.NextInto(merged.sum.span().subspan(begin, GradientBlocks::kBlockElements), norm);
   }
   // What is merged lies side by side: the merged node covers nothing else.
   const auto first = nodes_.begin() + static_cast<std::ptrdiff_t>(FirstFrom(merged.subtree.first_slot));
-  const auto last = first + static_cast<std::ptrdiff_t>(place.siblings.size());
+  const auto last = first + static_cast<std::ptrdiff_t>(place.sibling_count);
   if (first == last) {
     nodes_.insert(first, std::move(merged));
   } else {

@@ -17,10 +17,10 @@
 #ifndef PARAMD_SERVER_STORE_LEDGER_H_
 #define PARAMD_SERVER_STORE_LEDGER_H_
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
-#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/partition/chunk_map.h"
@@ -39,7 +39,8 @@ class Ledger {
     bool completes = false;  // With it, all slots are there.
     Subtree merged;          // What results from the contribution and the siblings.
     // Nodes it is merged with, in this order: its sibling, the sibling of both, and so on.
-    absl::InlinedVector<size_t, 12> siblings;
+    std::array<size_t, GradientBlocks::kMaxAddends> siblings = {};
+    size_t sibling_count = 0;
   };
 
   // `pool` must outlive the ledger.

@@ -175,7 +175,7 @@ TEST_F(LedgerTest, TheLastContributionCanBeUsedWithoutStoringIt) {
     const Values value = SlotValue(last);
     ASSERT_OK_AND_ASSIGN(const Ledger::Place place, ledger.Find({last, 0}));
     ASSERT_TRUE(place.completes);
-    EXPECT_EQ(place.siblings.size(), last == 6 ? 2u : 3u);
+    EXPECT_EQ(place.sibling_count, last == 6 ? 2u : 3u);
     GradientBlocks blocks = ledger.SumWith(place, {PayloadView(AsBytes(value))});
     Values sum(kElements);
     SquaredNormSum made(kAverage), stored(kAverage);
