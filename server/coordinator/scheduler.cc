@@ -177,7 +177,7 @@ absl::StatusOr<ArenaDemand> PlanArena(const v1::JobSpec& spec) {
         absl::StrCat("spec.resources.chunk_elements: the model has ", plan.chunk_count(), " chunks of ",
                      plan.chunk_elements(), " elements, more than ", kMaxChunks, "; choose larger chunks"));
   }
-  const int64_t element_bytes = ServerBytesPerElement(spec.optimizer().type());
+  const int64_t element_bytes = ServerBytesPerElement(spec);
   ArenaDemand demand;
   demand.arena_elements = plan.arena_elements();
   demand.parameters = plan.parameter_elements();

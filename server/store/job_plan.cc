@@ -79,7 +79,7 @@ int64_t JobPlan::local_elements() const {
   return elements;
 }
 
-int64_t JobPlan::memory_bytes() const { return local_elements() * ServerBytesPerElement(spec.optimizer().type()); }
+int64_t JobPlan::memory_bytes() const { return local_elements() * ServerBytesPerElement(spec); }
 
 absl::StatusOr<std::shared_ptr<const JobPlan>> JobPlan::Create(const v1::JobAssignment& assignment,
                                                                uint32_t server_index) {

@@ -12,7 +12,7 @@ TEST(JobPlanTest, TakesAGoodAssignment) {
                        JobPlan::Create(TestAssignment({.servers = 2, .optimizer = v1::OPTIMIZER_TYPE_ADAM}), 1));
   EXPECT_EQ(plan->local_chunks, (std::vector<int>{1, 3}));
   EXPECT_EQ(plan->local_elements(), 2048);
-  EXPECT_EQ(plan->memory_bytes(), 2048 * 28);
+  EXPECT_EQ(plan->memory_bytes(), 2048 * 16);
   EXPECT_FALSE(plan->is_lead());
   EXPECT_FALSE(plan->needs_total_norm());
 }
