@@ -101,7 +101,7 @@ void FloatReader::Skip(size_t elements) {
 
 void FloatReader::Copy(absl::Span<float> out) {
   Read(
-      out, [](absl::Span<float> to, absl::string_view bytes) { std::memcpy(to.data(), bytes.data(), bytes.size()); },
+      out, [](absl::Span<float> to, absl::string_view bytes) { CopyBytes(reinterpret_cast<char*>(to.data()), bytes); },
       [](float& to, float value) { to = value; });
 }
 

@@ -127,6 +127,21 @@ TEST(PayloadTest, ReadsFromRandomFragments) {
   }
 }
 
+// Copies choose their way by the distance of source and destination within a page.
+TEST(PayloadTest, CopiesFromAnyAddress) {
+  const std::vector<float> values = RandomValues(3000, 1);
+  const std::string bytes = BytesOf(values);
+  alignas(4096) static char page[3 * 4096];
+  alignas(4096) static char memory[4096 + 12000];
+  for (size_t offset = 0; offset < 4096; ++offset) {
+    std::copy(bytes.begin(), bytes.end(), memory + offset);
+    const absl::Span<float> out(reinterpret_cast<float*>(page), values.size());
+    std::fill(out.begin(), out.end(), -1.0f);
+    CopyFloats(PayloadView(absl::string_view(memory + offset, bytes.size())), 0, out);
+    ASSERT_TRUE(SameBits(out, values)) << offset;
+  }
+}
+
 TEST(PayloadTest, ReaderGoesOnWhereItStopped) {
   const std::vector<float> values = RandomValues(1000, 1);
   const Fragments fragments(BytesOf(values), {3, 5, 1001, 0, 2});
