@@ -26,6 +26,7 @@ constexpr char kName[] = "paramd-segment";
 constexpr char kLink[] = "/memfd:paramd-segment";
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 constexpr size_t kPageBytes = 4096;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kLargeRunBytes = size_t{1} << 20;
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14.
@@ -60,10 +61,9 @@ absl::Status CheckFileSizeLimit(size_t bytes) {
   return Exhausted(bytes, absl::StrCat("the process may make files of ", limit.rlim_cur, " bytes (ulimit -f)"));
 }
 
-// Allocates every page, so that the memory is had now or not at all: in huge pages where the system gives them, and
-// with an error instead of a signal where it is short.
+// Allocates every page, so that the memory is had now or not at all: with an error instead of a signal where it is
+// short.
 absl::Status Reserve(const FileDescriptor& fd, const MemoryMapping& mapping) {
-  madvise(mapping.data(), mapping.size(), MADV_HUGEPAGE);  // Best effort.
   if (madvise(mapping.data(), mapping.size(), MADV_POPULATE_WRITE) == 0) return absl::OkStatus();
   if (errno != EINVAL) return Exhausted(mapping.size(), Reason(errno == EFAULT ? ENOMEM : errno));
   if (fallocate(fd.get(), 0, 0, static_cast<off_t>(mapping.size())) == 0) return absl::OkStatus();
@@ -80,10 +80,26 @@ absl::Status WriteToken(const MemoryMapping& mapping) {
   return absl::OkStatus();
 }
 
+// At a multiple of kHugePageBytes, without which the kernel gives no huge pages: a larger stretch of addresses is taken
+// first, and the ends are given back.
 absl::StatusOr<MemoryMapping> Map(const FileDescriptor& fd, size_t bytes) {
-  void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-  if (address == MAP_FAILED) return Exhausted(bytes, absl::StrCat("cannot map it: ", Reason(errno)));
-  return MemoryMapping(address, bytes);
+  const auto failed = [bytes](int error) { return Exhausted(bytes, absl::StrCat("cannot map it: ", Reason(error))); };
+  const size_t wide = bytes + kHugePageBytes;
+  void* const taken = mmap(nullptr, wide, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (taken == MAP_FAILED) return failed(errno);
+  char* const first = static_cast<char*>(taken);
+  const size_t skipped =
+      RoundUp(reinterpret_cast<uintptr_t>(first), kHugePageBytes) - reinterpret_cast<uintptr_t>(first);
+  char* const start = first + skipped;
+  if (mmap(start, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd.get(), 0) == MAP_FAILED) {
+    const int error = errno;
+    munmap(taken, wide);
+    return failed(error);
+  }
+  if (skipped > 0) munmap(first, skipped);
+  if (skipped < kHugePageBytes) munmap(start + bytes, kHugePageBytes - skipped);
+  madvise(start, bytes, MADV_HUGEPAGE);  // Best effort.
+  return MemoryMapping(start, bytes);
 }
 
 // What an open descriptor of ours points at.

@@ -69,6 +69,14 @@ TEST(SharedSegmentTest, RunsAreAlignedZeroAndApart) {
   EXPECT_TRUE(segment->AllocateFloats(1024).empty()) << "BytesFor leaves at most a page";
 }
 
+TEST(SharedSegmentTest, BothMappingsMayHaveHugePages) {
+  const auto segment = Make(5 << 20);
+  ASSERT_OK_AND_ASSIGN(const auto attached, Attach(*segment));
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(segment->memory().data()) % (2 << 20), 0u);
+  const char* const first = attached->Range(kSharedHeaderBytes, 4)->data() - kSharedHeaderBytes;
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(first) % (2 << 20), 0u);
+}
+
 TEST(SharedSegmentTest, ContainsIsExact) {
   const auto segment = Make(8192);
   char* const start = segment->memory().data();
