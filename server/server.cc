@@ -12,6 +12,7 @@
 #include "common/config/version.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/error_status.h"
+#include "common/trace/trace_report.h"
 #include "server/checkpoint/weights_writer.h"
 #include "spdlog/spdlog.h"
 
@@ -151,6 +152,8 @@ void ParameterServer::OnCommand(const v1::CoordinatorMessage& command) {
       return Save(command.save());
     case v1::CoordinatorMessage::kRelease:
       return Release(command.release());
+    case v1::CoordinatorMessage::kCollectTrace:
+      return CollectTrace(command.collect_trace());
     default:
       spdlog::warn("a command that is not for servers: {}", static_cast<int>(command.message_case()));
   }
@@ -212,6 +215,18 @@ void ParameterServer::Release(const v1::ReleaseJob& command) {
                    report.mutable_released();
                    Report(job_id, generation, std::move(report));
                  });
+}
+
+void ParameterServer::CollectTrace(const v1::CollectTrace& command) {
+  TraceRecorder::Done done = [this, job_id = command.job_id(), generation = command.generation()](const Trace& trace) {
+    v1::JobReport report;
+    *report.mutable_trace() = ToTraceReport(trace);
+    Report(job_id, generation, std::move(report));
+  };
+  const std::shared_ptr<ServerJob> job = jobs_->Find(command.job_id());
+  const bool held = job != nullptr && job->shard().CheckGeneration(command.generation()).ok();
+  if (!held) return done({.id = command.trace()});
+  job->CollectTrace({.id = command.trace(), .steps = command.steps()}, std::move(done));
 }
 
 void ParameterServer::ReportFailed(const std::string& job_id, uint64_t generation, const absl::Status& status) {

@@ -78,6 +78,7 @@ class ParameterServer final : private CoordinatorSessionHandler {
   void Prepare(const v1::PrepareServer& command);
   void Save(const v1::SaveWeights& command);
   void Release(const v1::ReleaseJob& command);
+  void CollectTrace(const v1::CollectTrace& command);
   void ReportFailed(const std::string& job_id, uint64_t generation, const absl::Status& status);
   void Report(const std::string& job_id, uint64_t generation, v1::JobReport report);
 

@@ -38,6 +38,8 @@ class JobTrace {
   ~JobTrace() { End(); }
 
   TraceRecorder& recorder() { return recorder_; }
+  // The time, 0 when nothing is recorded.
+  int64_t Now() const { return recorder_.on() ? TraceClockNanos() : 0; }
 
   // Calls `done` once; at once when the server has no chunks. The caller sees to it that OnChunk comes for every chunk.
   void Collect(TraceRequest request, TraceRecorder::Done done);

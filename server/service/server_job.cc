@@ -45,6 +45,7 @@ ServerJob::ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnviron
       metrics_(environment.metrics, *plan),
       shard_(plan),
       owners_(environment.threads.count()),
+      trace_({.chunks = plan->local_chunks, .steps = plan->steps(), .synchronous = plan->synchronous()}),
       chunks_to_initialize_(static_cast<int64_t>(shard_.chunks().size())),
       local_norms_(LocalChunks(*plan)) {
   for (const auto& chunk : shard_.chunks()) StateOf(*chunk).chunks.push_back(chunk.get());
@@ -80,8 +81,10 @@ void ServerJob::Handle(const ChunkRequest& request) {
   Chunk& chunk = *shard_.FindChunk(request.chunk);
   OwnerState& owner = StateOf(chunk);
   const absl::Time start = environment_.clock.Now();
+  const int64_t start_ns = trace_.Now();
   chunk.Handle(request, owner.actions);
   const absl::Time end = environment_.clock.Now();
+  if (request.push) RecordSpan(chunk, owner.actions.applied.empty() ? "sum" : "apply", request.step, start_ns);
   if (request.push) {
     const TransferSize size = {.wire_bytes = request.payload.size(), .raw_bytes = RawBytes(chunk)};
     owner.stats.CountPush(request.codec, request.key.origin->push_transport(), size, end - request.received);
@@ -123,7 +126,11 @@ void ServerJob::PostToChunks(std::function<void(Chunk& chunk, ChunkActions& acti
     environment_.threads.Post(OwnerOf(*chunk), [self = shared_from_this(), &chunk = *chunk, event] {
       OwnerState& owner = self->StateOf(chunk);
       const absl::Time start = self->environment_.clock.Now();
+      const int64_t start_ns = self->trace_.Now();
       event(chunk, owner.actions);
+      if (!owner.actions.applied.empty()) {
+        self->RecordSpan(chunk, "apply", owner.actions.applied.back().step, start_ns);
+      }
       if (!owner.actions.applied.empty()) owner.stats.CountApply(self->environment_.clock.Now() - start);
       self->Dispatch(chunk, owner);
     });
@@ -133,12 +140,36 @@ void ServerJob::PostToChunks(std::function<void(Chunk& chunk, ChunkActions& acti
 void ServerJob::Dispatch(Chunk& chunk, OwnerState& owner) {
   ChunkActions& actions = owner.actions;
   CountApplied(chunk, owner);
+  const int64_t start_ns = actions.answers.empty() ? 0 : trace_.Now();
   Deliver(chunk, owner);
+  if (!actions.applied.empty()) {
+    RecordSpan(chunk, "answer", actions.applied.back().step, start_ns);
+    trace_.OnApplied(chunk.index(), chunk.slowest_clock());
+  }
   if (!actions.failure.ok()) Fail(actions.failure);
   if (actions.norm.has_value()) OnLocalNorm(*actions.norm);
   if (!actions.applied.empty()) MaybeReportProgress(chunk, actions.applied.back());
   if (chunk.waiting() > 0) environment_.threads.ScheduleTick(OwnerOf(chunk), chunk.next_deadline());
   actions.Clear();
+}
+
+void ServerJob::RecordSpan(const Chunk& chunk, const char* name, uint64_t step, int64_t start_ns) {
+  if (start_ns == 0) return;  // Nothing was recorded then.
+  trace_.recorder().Record({.lane = {"owner", OwnerOf(chunk)},
+                            .name = name,
+                            .start_ns = start_ns,
+                            .end_ns = TraceClockNanos(),
+                            .step = step,
+                            .chunk = chunk.index()});
+}
+
+void ServerJob::CollectTrace(const TraceRequest& request, TraceRecorder::Done done) {
+  trace_.Collect(request, std::move(done));
+  for (const auto& chunk : shard_.chunks()) {
+    environment_.threads.Post(OwnerOf(*chunk), [self = shared_from_this(), chunk = chunk.get()] {
+      self->trace_.OnChunk(chunk->index(), chunk->slowest_clock());
+    });
+  }
 }
 
 void ServerJob::Deliver(const Chunk& chunk, OwnerState& owner) {
@@ -200,6 +231,8 @@ void ServerJob::OnLocalNorm(const StepNorm& norm) {
       return;
     }
     if (!local_norms_.Total(norm.step).has_value()) return;
+    norm_step_ = norm.step;
+    norm_since_ns_ = trace_.Now();
     norms = NormsOf(local_norms_, norm.step);
   }
   if (plan().is_lead()) {
@@ -281,6 +314,10 @@ void ServerJob::OnTotal(uint64_t step, double squared_norm) {
   {
     absl::MutexLock lock(&norm_mutex_);
     if (std::isfinite(squared_norm)) last_squared_norm_ = squared_norm;
+    if (plan().needs_total_norm() && norm_step_ == step && norm_since_ns_ != 0) {
+      trace_.recorder().Record(
+          {.lane = {"norm"}, .name = "norm", .start_ns = norm_since_ns_, .end_ns = TraceClockNanos(), .step = step});
+    }
   }
   if (!plan().needs_total_norm()) return;
   PostToChunks(
@@ -290,11 +327,13 @@ void ServerJob::OnTotal(uint64_t step, double squared_norm) {
 void ServerJob::Fail(const absl::Status& status) {
   if (ended_.exchange(true)) return;
   FailChunks(status);
+  trace_.End();
   environment_.on_failed(plan(), status);
 }
 
 void ServerJob::Release(const absl::Status& status) {
   if (!ended_.exchange(true)) FailChunks(status);
+  trace_.End();
 }
 
 void ServerJob::FailChunks(const absl::Status& status) {

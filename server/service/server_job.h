@@ -32,6 +32,7 @@
 #include "proto/cluster.pb.h"
 #include "proto/parameter.pb.h"
 #include "server/service/job_stats.h"
+#include "server/service/job_trace.h"
 #include "server/service/norm_exchange.h"
 #include "server/service/owner_threads.h"
 #include "server/service/request_origin.h"
@@ -87,6 +88,10 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   // `done` of ReduceNorm will not be called any more.
   void CancelTotal(uint64_t number);
 
+  // Records the next steps (job_trace.h) and then calls `done`, once, on any thread: spans "sum", "apply" and "answer"
+  // of the owner threads, "norm" from the server's own norms to the total.
+  void CollectTrace(const TraceRequest& request, TraceRecorder::Done done);
+
   // Answers everything that waits, and all that comes later, with `status`; tells on_failed. The first call counts.
   void Fail(const absl::Status& status);
   // As Fail with JOB_RELEASED, but silent: the coordinator asked for it.
@@ -108,6 +113,8 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   OwnerState& StateOf(const Chunk& chunk) { return owners_[OwnerOf(chunk)]; }
   // Runs `event(chunk, actions)` for each chunk, on their threads, and does what they ask for.
   void PostToChunks(std::function<void(Chunk& chunk, ChunkActions& actions)> event);
+  // Of a chunk's owner thread, since `start_ns`.
+  void RecordSpan(const Chunk& chunk, const char* name, uint64_t step, int64_t start_ns);
   // Does what the actions in the chunk's OwnerState ask for, and clears them.
   void Dispatch(Chunk& chunk, OwnerState& owner);
   void Deliver(const Chunk& chunk, OwnerState& owner);
@@ -124,6 +131,7 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   JobMetrics metrics_;
   const JobShard shard_;
   std::vector<OwnerState> owners_;  // Each of its thread.
+  JobTrace trace_;
   std::atomic<int64_t> chunks_to_initialize_;
   std::atomic<bool> ended_ = false;
   std::atomic<uint64_t> skipped_ = 0;
@@ -134,7 +142,9 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   std::map<uint64_t, Waiter> waiters_ ABSL_GUARDED_BY(norm_mutex_);
   uint64_t next_waiter_ ABSL_GUARDED_BY(norm_mutex_) = 1;
   double last_squared_norm_ ABSL_GUARDED_BY(norm_mutex_) = 0;
-  std::unique_ptr<NormExchange> exchange_;  // Other servers than the lead, when totals are needed.
+  uint64_t norm_step_ ABSL_GUARDED_BY(norm_mutex_) = 0;     // The newest whose own norms are known,
+  int64_t norm_since_ns_ ABSL_GUARDED_BY(norm_mutex_) = 0;  // since when, for a trace; 0: not taken.
+  std::unique_ptr<NormExchange> exchange_;                  // Other servers than the lead, when totals are needed.
 
   absl::Mutex progress_mutex_;
   absl::Time last_report_ ABSL_GUARDED_BY(progress_mutex_) = absl::InfinitePast();

@@ -102,6 +102,29 @@ absl::StatusOr<v1::Job> InProcessCluster::Get(const std::string& job_id) {
   return response.job();
 }
 
+absl::Status InProcessCluster::AwaitStep(const std::string& job_id, uint64_t steps, absl::Duration limit) {
+  const absl::Time deadline = absl::Now() + limit;
+  while (true) {
+    ASSIGN_OR_RETURN(const v1::Job job, Get(job_id));
+    if (job.progress().step() >= steps) return absl::OkStatus();
+    if (Over(job)) return absl::FailedPreconditionError(absl::StrCat("the job is over: ", job.message()));
+    if (absl::Now() > deadline) return absl::DeadlineExceededError(absl::StrCat("at step ", job.progress().step()));
+    absl::SleepFor(kPoll);
+  }
+}
+
+absl::StatusOr<v1::TraceJobResponse> InProcessCluster::Trace(const std::string& job_id, uint32_t steps,
+                                                             absl::Duration limit) {
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + limit));
+  v1::TraceJobRequest request;
+  request.set_job_id(job_id);
+  request.set_steps(steps);
+  v1::TraceJobResponse response;
+  RETURN_IF_ERROR(FromGrpcStatus(jobs_->TraceJob(&context, request, &response)));
+  return response;
+}
+
 absl::StatusOr<v1::Job> InProcessCluster::Run(const v1::JobSpec& spec, absl::Duration limit) {
   const absl::Time deadline = absl::Now() + limit;
   ASSIGN_OR_RETURN(v1::Job job, Submit(spec));

@@ -38,6 +38,10 @@ class InProcessCluster {
 
   absl::StatusOr<v1::Job> Submit(const v1::JobSpec& spec);
   absl::StatusOr<v1::Job> Get(const std::string& job_id);
+  // Waits until the job has done `steps` steps; kFailedPrecondition when it ends before.
+  absl::Status AwaitStep(const std::string& job_id, uint64_t steps, absl::Duration limit = absl::Seconds(60));
+  absl::StatusOr<v1::TraceJobResponse> Trace(const std::string& job_id, uint32_t steps,
+                                             absl::Duration limit = absl::Seconds(30));
 
   const std::string& directory() const { return directory_; }
 
