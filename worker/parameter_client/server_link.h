@@ -89,6 +89,10 @@ class ServerLink final : private ParameterStreamOwner {
     kShared,
   };
 
+  // Of the offer of shared memory; no other request has such an id.
+  static constexpr uint64_t kAttachId = 1;
+  static_assert(kAttachId < RequestTable::kFirstId);
+
   struct Chunk {
     int open = 0;         // Unanswered requests.
     bool pulled = false;  // Asked for and not yet waited for.
