@@ -193,6 +193,13 @@ class Cluster:
         return int(self.job(job_id).get("progress", {}).get("step", 0))
 
 
+def replace_file(path, contents):
+    """At no time does a reader see a part of it: a job may be opening the same file."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_bytes(contents)
+    unfinished.replace(path)
+
+
 def write_idx(directory, samples=512, inputs=16, classes=4, seed=7):
     """A separable classification task as IDX files: class c has a bright block at c. Returns the `idx` source."""
     rng = random.Random(seed)
@@ -206,9 +213,9 @@ def write_idx(directory, samples=512, inputs=16, classes=4, seed=7):
     source = {}
     for split in ("train", "test"):
         images = directory / f"{split}-images.idx.gz"
-        images.write_bytes(gzip.compress(struct.pack(">IIII", 0x803, samples, side, side) + bytes(pixels)))
+        replace_file(images, gzip.compress(struct.pack(">IIII", 0x803, samples, side, side) + bytes(pixels)))
         label_file = directory / f"{split}-labels.idx"
-        label_file.write_bytes(struct.pack(">II", 0x801, samples) + bytes(labels))
+        replace_file(label_file, struct.pack(">II", 0x801, samples) + bytes(labels))
         source[f"{split}_images"] = str(images)
         source[f"{split}_labels"] = str(label_file)
     return source
