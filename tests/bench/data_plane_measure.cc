@@ -23,7 +23,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kWarmUpSteps = 2;
+constexpr int kWarmUpSteps = 2;       // The memory of both sides is touched for the first time.
+constexpr int kCalibrationSteps = 2;  // How long a step takes.
 constexpr int kMaxSteps = 2000;
 
 using Children = std::vector<std::unique_ptr<ChildProcess>>;
@@ -109,8 +110,9 @@ class Nodes {
 
 absl::StatusOr<Measurement> MeasureThroughput(Nodes& nodes, const DataPlaneCase& measured,
                                               const DataPlaneSettings& settings) {
-  ASSIGN_OR_RETURN(const double warm_up, nodes.RunSteps(kWarmUpSteps));
-  const double wanted = settings.seconds / std::max(warm_up / kWarmUpSteps, 1e-6);
+  RETURN_IF_ERROR(nodes.RunSteps(kWarmUpSteps).status());
+  ASSIGN_OR_RETURN(const double calibration, nodes.RunSteps(kCalibrationSteps));
+  const double wanted = settings.seconds / std::max(calibration / kCalibrationSteps, 1e-6);
   const int steps = static_cast<int>(std::clamp(wanted, 1.0, double{kMaxSteps}));
   ASSIGN_OR_RETURN(const Usage before, nodes.UsageSoFar());
   ASSIGN_OR_RETURN(const double seconds, nodes.RunSteps(steps));
