@@ -95,8 +95,7 @@ absl::Status SafetensorsReader::ReadFloats(const SafetensorsTensor& tensor, absl
   std::vector<char> piece(2 * std::min(out.size(), kPieceElements));
   for (size_t at = 0; at < out.size(); at += kPieceElements) {
     const absl::Span<float> to = out.subspan(at, kPieceElements);
-    RETURN_IF_ERROR(
-        ReadBytes(tensor, static_cast<int64_t>(2 * at), absl::MakeSpan(piece.data(), 2 * to.size())));
+    RETURN_IF_ERROR(ReadBytes(tensor, static_cast<int64_t>(2 * at), absl::MakeSpan(piece.data(), 2 * to.size())));
     tensor.dtype == DType::kF16 ? DecodeFp16(piece.data(), to) : DecodeBf16(piece.data(), to);
   }
   return absl::OkStatus();
