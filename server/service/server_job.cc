@@ -12,7 +12,7 @@ namespace paramd {
 
 namespace {
 
-constexpr absl::Duration kProgressInterval = absl::Seconds(1);
+constexpr int64_t kProgressIntervalMs = 1000;
 constexpr size_t kMaxWaitersPerServer = 16;
 
 std::vector<uint32_t> LocalChunks(const JobPlan& plan) {
@@ -49,6 +49,7 @@ ServerJob::ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnviron
       chunks_to_initialize_(static_cast<int64_t>(shard_.chunks().size())),
       local_norms_(LocalChunks(*plan)) {
   for (const auto& chunk : shard_.chunks()) StateOf(*chunk).chunks.push_back(chunk.get());
+  for (OwnerState& owner : owners_) owner.norms.reserve(owner.chunks.size());
   if (plan->is_lead()) all_norms_.emplace(AllChunks(*plan));
   if (!plan->is_lead() && plan->needs_total_norm()) {
     exchange_ = std::make_unique<NormExchange>(
@@ -140,6 +141,8 @@ void ServerJob::PostToChunks(std::function<void(Chunk& chunk, ChunkActions& acti
 void ServerJob::Dispatch(Chunk& chunk, OwnerState& owner) {
   ChunkActions& actions = owner.actions;
   CountApplied(chunk, owner);
+  // Before the answers: nobody gets to the next step before this one's norms are known.
+  if (actions.norm.has_value()) OnLocalNorm(*actions.norm, owner);
   const int64_t start_ns = actions.answers.empty() ? 0 : trace_.Now();
   Deliver(chunk, owner);
   if (!actions.applied.empty()) {
@@ -147,7 +150,6 @@ void ServerJob::Dispatch(Chunk& chunk, OwnerState& owner) {
     trace_.OnApplied(chunk.index(), chunk.slowest_clock());
   }
   if (!actions.failure.ok()) Fail(actions.failure);
-  if (actions.norm.has_value()) OnLocalNorm(*actions.norm);
   if (!actions.applied.empty()) MaybeReportProgress(chunk, actions.applied.back());
   if (chunk.waiting() > 0) environment_.threads.ScheduleTick(OwnerOf(chunk), chunk.next_deadline());
   actions.Clear();
@@ -203,14 +205,13 @@ void ServerJob::CountApplied(const Chunk& chunk, OwnerState& owner) {
 
 void ServerJob::MaybeReportProgress(const Chunk& chunk, const AppliedStep& applied) {
   if (!plan().is_lead() || ended_) return;
+  const int64_t now = absl::ToUnixMillis(environment_.clock.Now());
+  int64_t last = last_report_ms_.load(std::memory_order_relaxed);
+  const bool ends = chunk.slowest_clock() >= plan().steps() && chunk.index() == plan().local_chunks.front();
+  if (now - last < kProgressIntervalMs && !ends) return;
+  // Another thread's report is as good as this one, unless this is the last.
+  if (!last_report_ms_.compare_exchange_strong(last, now, std::memory_order_relaxed) && !ends) return;
   v1::ServerProgress progress;
-  {
-    absl::MutexLock lock(&progress_mutex_);
-    const absl::Time now = environment_.clock.Now();
-    const bool ends = chunk.slowest_clock() >= plan().steps() && chunk.index() == plan().local_chunks.front();
-    if (now - last_report_ < kProgressInterval && !ends) return;
-    last_report_ = now;
-  }
   {
     absl::MutexLock lock(&norm_mutex_);
     progress.set_gradient_norm(std::sqrt(last_squared_norm_));
@@ -221,28 +222,37 @@ void ServerJob::MaybeReportProgress(const Chunk& chunk, const AppliedStep& appli
   environment_.on_progress(plan(), progress);
 }
 
-void ServerJob::OnLocalNorm(const StepNorm& norm) {
+void ServerJob::OnLocalNorm(const StepNorm& norm, OwnerState& owner) {
+  if (!reports_norms()) return;
+  if (norm.step != owner.norm_step) owner.norms.clear();  // Of a step that nobody waits for, or the last one.
+  owner.norm_step = norm.step;
+  owner.norms.push_back(norm);
+  if (owner.norms.size() == owner.chunks.size()) OnLocalNorms(owner.norms);
+}
+
+void ServerJob::OnLocalNorms(const std::vector<StepNorm>& of_thread) {
+  const uint64_t step = of_thread.front().step;
   std::vector<v1::ChunkNorm> norms;
   {
     absl::MutexLock lock(&norm_mutex_);
-    // Only this server's chunks come here, each step by step: an error would be one of ours.
-    if (absl::Status status = local_norms_.Add(norm.step, norm.chunk, norm.squared_norm); !status.ok()) {
-      if (plan().needs_total_norm()) environment_.on_failed(plan(), status);
-      return;
+    for (const StepNorm& norm : of_thread) {
+      // Only this server's chunks come here, each step by step: an error would be one of ours.
+      if (absl::Status status = local_norms_.Add(step, norm.chunk, norm.squared_norm); !status.ok()) {
+        if (plan().needs_total_norm()) environment_.on_failed(plan(), status);
+        return;
+      }
     }
-    if (!local_norms_.Total(norm.step).has_value()) return;
-    norm_step_ = norm.step;
+    if (!local_norms_.Total(step).has_value()) return;
+    norm_step_ = step;
     norm_since_ns_ = trace_.Now();
-    norms = NormsOf(local_norms_, norm.step);
+    norms = NormsOf(local_norms_, step);
   }
   if (plan().is_lead()) {
-    const bool is_only_server = plan().placement.servers_size() == 1;
-    if (!plan().needs_total_norm() && !is_only_server) return;
-    if (absl::Status status = AddToTotal(norm.step, norms); !status.ok()) Fail(status);
+    if (absl::Status status = AddToTotal(step, norms); !status.ok()) Fail(status);
     return;
   }
   if (exchange_ == nullptr || ended_) return;
-  exchange_->Send(norm.step, norms, [weak = weak_from_this(), step = norm.step](absl::StatusOr<double> total) {
+  exchange_->Send(step, norms, [weak = weak_from_this(), step](absl::StatusOr<double> total) {
     const std::shared_ptr<ServerJob> self = weak.lock();
     if (self == nullptr || self->ended_) return;
     if (total.ok()) {

@@ -108,6 +108,8 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
     std::vector<Chunk*> chunks;
     ChunkActions actions;  // Of the event at hand; empty between events.
     JobStats stats;
+    uint64_t norm_step = 0;
+    std::vector<StepNorm> norms;  // Of step norm_step, of those chunks that have theirs.
   };
 
   OwnerState& StateOf(const Chunk& chunk) { return owners_[OwnerOf(chunk)]; }
@@ -120,8 +122,14 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   void Deliver(const Chunk& chunk, OwnerState& owner);
   void CountApplied(const Chunk& chunk, OwnerState& owner);
   void FailChunks(const absl::Status& status);
-  // A local chunk's norm is known; when all are, they go to the lead.
-  void OnLocalNorm(const StepNorm& norm);
+  // A local chunk's norm is known. When those of all chunks of its thread are, they are put together with those of the
+  // other threads, once a step; and when all are, they go to the lead.
+  void OnLocalNorm(const StepNorm& norm, OwnerState& owner);
+  void OnLocalNorms(const std::vector<StepNorm>& norms);
+  // Whether anybody wants to know norms: for clipping, or for progress reports that one server can make alone.
+  bool reports_norms() const {
+    return plan().needs_total_norm() || (plan().is_lead() && plan().placement.servers_size() == 1);
+  }
   absl::Status AddToTotal(uint64_t step, const std::vector<v1::ChunkNorm>& norms);
   void OnTotal(uint64_t step, double squared_norm);
   void MaybeReportProgress(const Chunk& chunk, const AppliedStep& applied);
@@ -146,8 +154,7 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   int64_t norm_since_ns_ ABSL_GUARDED_BY(norm_mutex_) = 0;  // since when, for a trace; 0: not taken.
   std::unique_ptr<NormExchange> exchange_;                  // Other servers than the lead, when totals are needed.
 
-  absl::Mutex progress_mutex_;
-  absl::Time last_report_ ABSL_GUARDED_BY(progress_mutex_) = absl::InfinitePast();
+  std::atomic<int64_t> last_report_ms_ = INT64_MIN / 2;  // Of progress, since the epoch.
 };
 
 }  // namespace paramd

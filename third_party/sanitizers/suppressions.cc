@@ -29,6 +29,7 @@ extern "C" const char* __tsan_default_suppressions() {
 // Allocations that these libraries keep for the life of the process.
 extern "C" const char* __lsan_default_suppressions() {
   return "leak:libgrpc.so\n"
+         "leak:libcares.so\n"
          "leak:libgomp.so\n"
          "leak:libdnnl.so\n";
 }
