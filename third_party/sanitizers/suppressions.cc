@@ -20,6 +20,8 @@ extern "C" const char* __tsan_default_suppressions() {
          "race:libgomp.so\n"
          "race:libprometheus-cpp\n"
          "race:libcivetweb\n"
+         "race:libssl.so\n"
+         "race:libcrypto.so\n"
          "called_from_lib:libgrpc.so\n"
          "called_from_lib:libgrpc++.so\n"
          "called_from_lib:libgomp.so\n"
