@@ -132,6 +132,7 @@ void PutAfter(Out& out, const RequestHeader& header) {
   PutVarint(out, Request::kSharedPayloadOffsetFieldNumber, header.shared_payload_offset);
   PutVarint(out, Request::kSharedPayloadBytesFieldNumber, header.shared_payload_bytes);
   PutVarint(out, Request::kSharedAnswerOffsetFieldNumber, header.shared_answer_offset);
+  PutVarint(out, Request::kExactVersionFieldNumber, header.exact_version);
 }
 
 template <typename Out>

@@ -107,6 +107,7 @@ struct RequestHeader {
   uint64_t shared_payload_offset = 0;
   uint64_t shared_payload_bytes = 0;
   uint64_t shared_answer_offset = 0;
+  bool exact_version = false;
   bool operator==(const RequestHeader&) const = default;
 };
 

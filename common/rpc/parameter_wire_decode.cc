@@ -144,6 +144,8 @@ bool ReadField(WireReader& in, const WireTag& tag, InboundRequest& message) {
       return ReadVarintField(in, tag, header.shared_payload_bytes);
     case Request::kSharedAnswerOffsetFieldNumber:
       return ReadVarintField(in, tag, header.shared_answer_offset);
+    case Request::kExactVersionFieldNumber:
+      return ReadVarintField(in, tag, header.exact_version);
     default:
       return in.Skip(tag.type);
   }

@@ -92,6 +92,7 @@ RequestHeader HeaderOf(const v1::ParameterRequest& message) {
       .shared_payload_offset = message.shared_payload_offset(),
       .shared_payload_bytes = message.shared_payload_bytes(),
       .shared_answer_offset = message.shared_answer_offset(),
+      .exact_version = message.exact_version(),
   };
   if (message.has_shared_memory()) {
     const v1::SharedMemory& memory = message.shared_memory();
