@@ -36,14 +36,47 @@ Chunk::Chunk(std::shared_ptr<const JobPlan> plan, int index, std::shared_ptr<Buf
       index_(index),
       pool_(std::move(pool)),
       weights_(plan_, index, pool_),
+      members_(plan_->members),
       ledger_(plan_->tree, weights_.elements(), *pool_),
-      clocks_(plan_->worker_count(), 0) {}
+      clocks_(members_->count(), 0),
+      may_jump_(members_->count(), false) {}
 
 void Chunk::Initialize() { weights_.Initialize(); }
+
+absl::Status Chunk::Restore(const SavedChunk& saved) {
+  const size_t elements = static_cast<size_t>(weights_.elements());
+  if (saved.weights.size() != elements || saved.state.size() != elements * plan_->optimizer->state_count()) {
+    return MakeError(absl::StatusCode::kDataLoss, "CHECKPOINT_INVALID",
+                     absl::StrCat("chunk ", index_, " was saved with ", saved.weights.size(), " weights and ",
+                                  saved.state.size(), " values of optimizer state, it has ", elements, " elements"));
+  }
+  uint64_t version = plan_->first_step;
+  if (!plan_->synchronous()) {
+    const bool same_workers = saved.clocks.size() == clocks_.size();
+    clocks_ = same_workers ? saved.clocks : std::vector<uint64_t>(clocks_.size(), plan_->first_step);
+    version = same_workers ? saved.version : plan_->first_step * clocks_.size();
+  }
+  weights_.Restore(version, saved.updates, saved.weights, saved.state);
+  return absl::OkStatus();
+}
+
+ChunkCapture Chunk::Capture() const {
+  return {.chunk = static_cast<uint32_t>(index_),
+          .version = version(),
+          .updates = weights_.updates(),
+          .clocks = plan_->synchronous() ? std::vector<uint64_t>() : clocks_,
+          .weights = snapshot(),
+          .state = weights_.CopyState()};
+}
 
 void Chunk::Handle(const ChunkRequest& request, ChunkActions& actions) {
   if (!failure_.ok()) {
     actions.answers.push_back(MakeAnswer(request, false, failure_));
+    return;
+  }
+  if (absl::Status status = members_->Check(request.generation, request.worker, request.worker_incarnation);
+      !status.ok()) {
+    actions.answers.push_back(MakeAnswer(request, false, std::move(status)));
     return;
   }
   bool duplicate = false;
@@ -125,6 +158,7 @@ absl::StatusOr<bool> Chunk::PushSync(const ChunkRequest& request, ChunkActions& 
   if (place.duplicate) return true;
   Buffer decoded;
   ASSIGN_OR_RETURN(const GradientPayload payload, Decode(request, decoded));
+  previous_ = nullptr;  // Whoever pushes has all weights of this step: nobody has to do anything with those before.
   if (place.completes) {
     RETURN_IF_ERROR(CompleteStep(place, payload, request, actions));
   } else {
@@ -176,14 +210,14 @@ void Chunk::OnTotalNorm(uint64_t step, double squared_norm, ChunkActions& action
 
 absl::StatusOr<bool> Chunk::PushClocked(const ChunkRequest& request, ChunkActions& actions) {
   uint64_t& clock = clocks_[request.worker];
-  const uint32_t owned = plan_->placement.workers(request.worker).slot_count();
-  if (request.slot_count != owned) {
-    return MakeError(
-        absl::StatusCode::kInvalidArgument, "INVALID_SUBTREE",
-        absl::StrCat("push of ", request.slot_count, " slots by worker ", request.worker, ", which owns ", owned));
+  // As many as the worker had when its clock began: it may have others by now.
+  if (request.slot_count < 1 || request.slot_count > plan_->slots()) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_SUBTREE",
+                     absl::StrCat("push of ", request.slot_count, " slots by worker ", request.worker, ", the job has ",
+                                  plan_->slots()));
   }
   if (request.step < clock) return true;
-  if (request.step > clock) {
+  if (request.step > clock && !may_jump_[request.worker]) {
     return MakeError(absl::StatusCode::kFailedPrecondition, "SEQUENCE_GAP",
                      absl::StrCat("push of clock ", request.step, " by worker ", request.worker, " to chunk ", index_,
                                   ", expected ", clock),
@@ -191,10 +225,12 @@ absl::StatusOr<bool> Chunk::PushClocked(const ChunkRequest& request, ChunkAction
   }
   Buffer decoded;
   ASSIGN_OR_RETURN(const GradientPayload payload, Decode(request, decoded));
+  clock = request.step;
+  may_jump_[request.worker] = false;
   const AppliedStep applied = {
       .step = clock, .learning_rate = plan_->schedule.LearningRate(clock), .staleness = clock - slowest_clock()};
   ++clock;
-  SquaredNormSum norm(1.0f / static_cast<float>(owned));
+  SquaredNormSum norm(1.0f / static_cast<float>(request.slot_count));
   // Only a failure may spoil the state: to skip a step, its norm must be known first.
   if (!plan_->fails_on_non_finite() && !std::isfinite(SquaredNorm(payload, norm.average()))) {
     Skip(applied, actions);
@@ -210,7 +246,9 @@ bool Chunk::Apply(GradientBlocks& gradient, ChunkWeights::Step step, const Chunk
                   const AppliedStep& applied, ChunkActions& actions) {
   CollectTargets(pulling);
   step.targets = targets_;
+  SnapshotPointer previous = plan_->synchronous() ? snapshot() : nullptr;
   if (!weights_.Apply(gradient, step)) return false;
+  previous_ = std::move(previous);
   actions.applied.push_back(applied);
   AnswerReady(actions);
   return true;
@@ -218,6 +256,7 @@ bool Chunk::Apply(GradientBlocks& gradient, ChunkWeights::Step step, const Chunk
 
 void Chunk::Skip(AppliedStep applied, ChunkActions& actions) {
   applied.skipped = true;
+  if (plan_->synchronous()) previous_ = snapshot();
   weights_.Keep();
   actions.applied.push_back(applied);
   AnswerReady(actions);
@@ -235,10 +274,11 @@ absl::Status Chunk::CheckPull(const ChunkRequest& request) const {
                      absl::StrCat("pull of chunk ", index_, " into ", request.shared_answer.size() * sizeof(float),
                                   " bytes of shared memory, the weights have ", answer_bytes));
   }
-  const uint64_t last_version = plan_->synchronous() ? plan_->steps() : plan_->steps() * plan_->worker_count();
+  // In ssp and async every worker pushes `steps` times, and there are never more workers at a time than slots.
+  const uint64_t last_version = plan_->synchronous() ? plan_->steps() : UINT64_MAX;
   if (request.min_version > last_version) return OutOfRange("pull of version", request.min_version, last_version);
   if (request.min_clock > plan_->steps()) return OutOfRange("pull of clock", request.min_clock, plan_->steps());
-  if (waiting_.size() >= kMaxWaitingPerWorker * plan_->worker_count()) {
+  if (waiting_.size() >= kMaxWaitingPerWorker * members_->count()) {
     return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_WAITING",
                      absl::StrCat(waiting_.size(), " pulls wait on chunk ", index_, " already"));
   }
@@ -254,12 +294,17 @@ void Chunk::Pull(const ChunkRequest& request, bool duplicate, ChunkActions& acti
     }
   }
   const uint64_t min_clock = MinClock(request);
+  if (request.exact_version && plan_->synchronous() && version() > request.min_version) {
+    const absl::StatusOr<SnapshotPointer> past = PastWeights(request);
+    actions.answers.push_back(past.ok() ? MakeWeightsAnswer(request, duplicate, *past)
+                                        : MakeAnswer(request, duplicate, past.status()));
+    return;
+  }
   if (Ready(request.min_version, min_clock, version())) {
-    actions.answers.push_back(MakeWeightsAnswer(request, duplicate));
+    actions.answers.push_back(MakeWeightsAnswer(request, duplicate, snapshot()));
     return;
   }
   waiting_.push_back({.key = request.key,
-                      .worker = request.worker,
                       .min_version = request.min_version,
                       .min_clock = min_clock,
                       .duplicate = duplicate,
@@ -267,6 +312,13 @@ void Chunk::Pull(const ChunkRequest& request, bool duplicate, ChunkActions& acti
                       .shared_answer = request.shared_answer,
                       .received = request.received,
                       .deadline = request.deadline});
+}
+
+absl::StatusOr<SnapshotPointer> Chunk::PastWeights(const ChunkRequest& request) const {
+  if (previous_ != nullptr && previous_->version() == request.min_version) return previous_;
+  return MakeError(
+      absl::StatusCode::kFailedPrecondition, "VERSION_GONE",
+      absl::StrCat("chunk ", index_, " is at version ", version(), " and no longer has ", request.min_version));
 }
 
 uint64_t Chunk::MinClock(const ChunkRequest& request) const {
@@ -299,9 +351,35 @@ void Chunk::CollectTargets(const ChunkRequest* pulling) {
 void Chunk::AnswerReady(ChunkActions& actions) {
   std::erase_if(waiting_, [&](const Waiting& waiting) {
     if (!Ready(waiting.min_version, waiting.min_clock, version())) return false;
-    actions.answers.push_back(MakeWeightsAnswer(waiting, waiting.duplicate));
+    actions.answers.push_back(MakeWeightsAnswer(waiting, waiting.duplicate, snapshot()));
     return true;
   });
+}
+
+void Chunk::Adopt(std::shared_ptr<const JobMembers> members, ChunkActions& actions) {
+  if (members->generation <= members_->generation) return;
+  std::vector<uint64_t> clocks(members->count(), slowest_clock());
+  std::vector<bool> may_jump(members->count(), true);
+  for (uint32_t worker = 0; worker < members_->count(); ++worker) {
+    const std::optional<uint32_t> index = members->IndexOf(members_->workers[worker]);
+    if (!index.has_value()) continue;
+    clocks[*index] = clocks_[worker];
+    may_jump[*index] = may_jump_[worker];
+  }
+  const absl::Status fenced = CheckGenerations(members_->generation, members->generation);
+  for (const Waiting& waiting : waiting_) actions.answers.push_back(MakeAnswer(waiting, waiting.duplicate, fenced));
+  waiting_.clear();
+  members_ = std::move(members);
+  clocks_ = std::move(clocks);
+  may_jump_ = std::move(may_jump);
+}
+
+OpenStep Chunk::open_step() const {
+  if (!plan_->synchronous()) return {.step = slowest_clock()};
+  const uint64_t step = version() + (awaiting_norm_ ? 1 : 0);
+  if (step >= plan_->steps()) return {.step = plan_->steps()};
+  if (awaiting_norm_) return {.step = step, .missing = {{.first = 0, .count = plan_->slots()}}};
+  return {.step = step, .missing = ledger_.Missing()};
 }
 
 void Chunk::Tick(absl::Time now, ChunkActions& actions) {
@@ -348,15 +426,16 @@ Answer Chunk::MakeAnswer(const Request& request, bool duplicate, absl::Status st
 }
 
 template <typename Request>
-Answer Chunk::MakeWeightsAnswer(const Request& request, bool duplicate) const {
+Answer Chunk::MakeWeightsAnswer(const Request& request, bool duplicate, const SnapshotPointer& weights) const {
   Answer answer = MakeAnswer(request, duplicate, absl::OkStatus());
-  answer.snapshot = snapshot();
+  answer.snapshot = weights;
+  answer.version = weights->version();
   if (request.shared_answer.empty()) return answer;
   const WeightsTarget target = {.codec = answer.answer_codec, .memory = answer.shared_answer};
   const bool written = std::any_of(targets_.begin(), targets_.end(), [&](const WeightsTarget& other) {
     return other.memory.data() == target.memory.data() && other.codec == target.codec;
   });
-  if (!written) WriteWeights(snapshot()->weights(), 0, target);
+  if (!written) WriteWeights(weights->weights(), 0, target);
   answer.shared_answer_bytes = AnswerBytes(target.codec, elements());
   return answer;
 }
@@ -384,12 +463,12 @@ std::string Chunk::Awaited(const Waiting& waiting) const {
   if (awaiting_norm_) return "the gradient norm of the other servers";
   const std::vector<SlotRange> missing = plan_->synchronous() ? ledger_.Missing() : std::vector<SlotRange>();
   std::vector<std::string> names;
-  for (uint32_t worker = 0; worker < plan_->worker_count(); ++worker) {
-    const v1::WorkerPlacement& placed = plan_->placement.workers(worker);
-    const uint32_t begin = placed.first_slot(), end = begin + placed.slot_count();
+  for (uint32_t worker = 0; worker < members_->count(); ++worker) {
+    const JobMember& member = members_->workers[worker];
+    const uint32_t begin = member.slots.first, end = begin + member.slots.count;
     bool awaited = !plan_->synchronous() && clocks_[worker] < waiting.min_clock;
     for (const SlotRange& range : missing) awaited |= range.first < end && begin < range.first + range.count;
-    if (awaited) names.push_back(placed.node_id());
+    if (awaited) names.push_back(member.node_id);
   }
   return names.empty() ? "pushes of any worker" : absl::StrCat("worker ", absl::StrJoin(names, ", "));
 }

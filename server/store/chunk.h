@@ -10,8 +10,13 @@
 //
 // sync: pushes of step == version go into the ledger; the one that completes the step is applied together with it in
 // one pass, or stored, too, and applied after OnTotalNorm. ssp, async: a push is applied on arrival straight from its
-// payload, each worker's pushes in the order of its clocks, each once. The caller has checked the request's header
-// (JobShard::Check).
+// payload, each worker's pushes in the order of its clocks, each once. Every request must be of the chunk's present
+// generation and from one of its workers; the caller has checked the rest of the header (JobShard::Check).
+//
+// Adopt brings the next generation. All that was taken stays: weights, ledger, the clocks of those who stay. Who waits
+// is refused, and asks again in the new generation: so nobody who does not know of it gets beyond the open step. The
+// clock of a worker that comes starts at that of the slowest and may jump once, at its first push; that of a worker
+// that goes counts no longer.
 //
 // A pull with a shared_answer has the weights written there before it is answered: while they are made when it waits
 // for just that version, by a plain copy otherwise.
@@ -31,8 +36,10 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "server/store/buffer_pool.h"
+#include "server/store/chunk_capture.h"
 #include "server/store/chunk_request.h"
 #include "server/store/chunk_weights.h"
+#include "server/store/job_members.h"
 #include "server/store/job_plan.h"
 #include "server/store/ledger.h"
 #include "server/store/snapshot.h"
@@ -48,10 +55,19 @@ class Chunk {
 
   // Allocates, and fills the weights with the model's initial values. Once, before anything else.
   void Initialize();
+  // Instead: goes on from what was saved at the boundary before step plan->first_step. Clocks of other workers than the
+  // plan's count for nothing: all workers begin at that step. kDataLoss (CHECKPOINT_INVALID) when it does not fit.
+  absl::Status Restore(const SavedChunk& saved);
+  // The chunk as it is between two events, to be saved. Copies the optimizer's state.
+  ChunkCapture Capture() const;
 
   void Handle(const ChunkRequest& request, ChunkActions& actions);
   // The squared norm of the whole gradient of `step`; ignored unless that step is waiting for it.
   void OnTotalNorm(uint64_t step, double squared_norm, ChunkActions& actions);
+  // From now on only requests of `members` and their generation are taken. Nothing happens when it is not a newer one.
+  void Adopt(std::shared_ptr<const JobMembers> members, ChunkActions& actions);
+  // sync: the first step that lacks slots, and which.
+  OpenStep open_step() const;
   // Answers what has waited beyond its deadline.
   void Tick(absl::Time now, ChunkActions& actions);
   // Forgets the waiting requests of a stream that is gone.
@@ -72,7 +88,6 @@ class Chunk {
  private:
   struct Waiting {
     RequestKey key;
-    uint32_t worker;
     uint64_t min_version;
     uint64_t min_clock;
     bool duplicate;
@@ -102,6 +117,8 @@ class Chunk {
   absl::Status FailNonFinite(uint64_t step, ChunkActions& actions);
 
   void Pull(const ChunkRequest& request, bool duplicate, ChunkActions& actions);
+  // The weights that a pull of an exact version asks for, if they are past: null when they are gone.
+  absl::StatusOr<SnapshotPointer> PastWeights(const ChunkRequest& request) const;
   absl::Status CheckPull(const ChunkRequest& request) const;
   // The pull's min_clock, or what the staleness bound makes of it.
   uint64_t MinClock(const ChunkRequest& request) const;
@@ -115,7 +132,7 @@ class Chunk {
   Answer MakeAnswer(const Request& request, bool duplicate, absl::Status status) const;
   // Of a pull that is ready; writes the weights to its shared_answer unless Apply just did.
   template <typename Request>
-  Answer MakeWeightsAnswer(const Request& request, bool duplicate) const;
+  Answer MakeWeightsAnswer(const Request& request, bool duplicate, const SnapshotPointer& weights) const;
   absl::Status NonFinite(uint64_t step) const;
   absl::Status DeadlineExceeded(const Waiting& waiting) const;
   // Whom a waiting request waits for, for people.
@@ -126,9 +143,12 @@ class Chunk {
   const std::shared_ptr<BufferPool> pool_;
 
   ChunkWeights weights_;
+  std::shared_ptr<const JobMembers> members_;
+  SnapshotPointer previous_;  // sync: the weights before the last step, until the open step gets its first push.
   Ledger ledger_;
   bool awaiting_norm_ = false;          // The ledger is complete, the total norm is not known yet.
   std::vector<uint64_t> clocks_;        // By worker: pushes applied here (ssp, async).
+  std::vector<bool> may_jump_;          // By worker: it came while the job trained, and has not pushed here yet.
   std::vector<Waiting> waiting_;        // In order of arrival.
   std::vector<WeightsTarget> targets_;  // Have the weights of this version. Empty between events.
   absl::Status failure_;

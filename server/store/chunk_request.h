@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/partition/chunk_map.h"
 #include "common/partition/slot_tree.h"
 #include "common/tensor/payload.h"
 #include "proto/parameter.pb.h"
@@ -40,6 +41,7 @@ struct ChunkRequest {
   Subtree subtree;
   uint32_t slot_count = 0;
   uint64_t min_version = 0;
+  bool exact_version = false;
   uint64_t min_clock = 0;
   absl::Time received = absl::InfinitePast();  // Handed back with the answer.
   absl::Time deadline = absl::InfiniteFuture();
@@ -71,6 +73,12 @@ struct Answer {
   absl::Span<float> shared_answer;
   // How much of shared_answer holds the weights; 0 unless the pull had one and succeeded.
   size_t shared_answer_bytes = 0;
+};
+
+// What a chunk, or a server's chunks together, can still take of a step.
+struct OpenStep {
+  uint64_t step = 0;
+  std::vector<SlotRange> missing;  // Ascending, disjoint.
 };
 
 // A chunk's share of a step's squared gradient norm.

@@ -34,6 +34,23 @@ void ChunkWeights::Initialize() {
   Publish(std::move(weights));
 }
 
+void ChunkWeights::Restore(uint64_t version, uint64_t updates, absl::Span<const float> weights,
+                           absl::Span<const float> state) {
+  version_ = version;
+  updates_ = updates;
+  state_ = pool_->Take(elements_ * plan_->optimizer->state_count());
+  std::copy(state.begin(), state.end(), state_.span().begin());
+  Buffer copy = pool_->Take(elements_);
+  std::copy(weights.begin(), weights.end(), copy.span().begin());
+  Publish(std::move(copy));
+}
+
+Buffer ChunkWeights::CopyState() const {
+  Buffer copy = pool_->Take(state_.size());
+  std::copy(state_.span().begin(), state_.span().end(), copy.span().begin());
+  return copy;
+}
+
 bool ChunkWeights::Apply(GradientBlocks& gradient, const Step& step) {
   ++updates_;
   PrepareSteps(step.learning_rate);

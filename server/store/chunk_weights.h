@@ -53,6 +53,11 @@ class ChunkWeights {
   // Allocates, and fills the weights with the model's initial values. Once, before anything else.
   void Initialize();
 
+  // Instead: takes up where other weights, of as many elements, were saved. `state` has state_count runs of them.
+  void Restore(uint64_t version, uint64_t updates, absl::Span<const float> weights, absl::Span<const float> state);
+  // What the optimizer keeps, as it is now.
+  Buffer CopyState() const;
+
   // Runs the optimizer over the gradient, which has the chunk's size, and publishes the result as the next version.
   // False when the norm turns out not to be finite: nothing is published then, but the optimizer state is spoilt and
   // the targets are unspecified.
@@ -62,6 +67,7 @@ class ChunkWeights {
 
   int64_t elements() const { return elements_; }
   uint64_t version() const { return version_; }
+  uint64_t updates() const { return updates_; }
   const SnapshotPointer& snapshot() const { return snapshot_; }
 
  private:

@@ -35,21 +35,6 @@ absl::Status CheckSpec(const v1::JobSpec& spec) {
   return absl::OkStatus();
 }
 
-// The workers' slots must be 0..slots-1, in order, without a gap, none empty.
-absl::Status CheckWorkers(const v1::Placement& placement, uint32_t slots) {
-  if (placement.workers().empty()) return InvalidPlacement("no workers");
-  uint64_t next = 0;
-  for (const v1::WorkerPlacement& worker : placement.workers()) {
-    if (worker.first_slot() != next || worker.slot_count() == 0) {
-      return InvalidPlacement(absl::StrCat("worker ", worker.node_id(), " has slots ", worker.first_slot(), " + ",
-                                           worker.slot_count(), ", expected to start at ", next));
-    }
-    next += worker.slot_count();
-  }
-  if (next != slots) return InvalidPlacement(absl::StrCat("workers own ", next, " slots of ", slots));
-  return absl::OkStatus();
-}
-
 absl::Status CheckChunks(const JobPlan& plan) {
   const v1::Placement& placement = plan.placement;
   if (placement.chunk_server_size() != plan.arena.chunk_count()) {
@@ -89,8 +74,13 @@ absl::StatusOr<std::shared_ptr<const JobPlan>> JobPlan::Create(const v1::JobAssi
   plan->server_index = server_index;
   plan->spec = assignment.spec();
   plan->placement = assignment.placement();
+  plan->first_step = assignment.first_step();
+  plan->restore_directory = assignment.restore_directory();
   RETURN_IF_ERROR(CheckSpec(plan->spec));
-  RETURN_IF_ERROR(CheckWorkers(plan->placement, plan->slots()));
+  if (plan->first_step > plan->steps()) {
+    return InvalidPlacement(absl::StrCat("first step ", plan->first_step, " of ", plan->steps()));
+  }
+  ASSIGN_OR_RETURN(plan->members, JobMembers::Create(plan->generation, plan->placement, plan->slots()));
   ASSIGN_OR_RETURN(std::vector<ParameterSpec> layout, ParameterLayout(plan->spec.model()));
   plan->settings = ResolveParameterGroups(plan->spec.optimizer(), layout);
   ASSIGN_OR_RETURN(plan->arena, ArenaPlan::Create(std::move(layout), plan->spec.resources().chunk_elements()));

@@ -1,5 +1,6 @@
-// Everything about a job that its chunks on this server share and that never changes: the arena, who computes which
-// slots, the optimizer, the schedule, the policies. Made from the coordinator's assignment, which is checked in full.
+// Everything about a job that its chunks on this server share and that never changes: the arena, the optimizer, the
+// schedule, the policies, and who computed which slots at first (job_members.h has what becomes of that). Made from the
+// coordinator's assignment, which is checked in full.
 //
 //   ASSIGN_OR_RETURN(std::shared_ptr<const JobPlan> plan, JobPlan::Create(assignment, server_index));
 //
@@ -18,6 +19,7 @@
 #include "common/partition/slot_tree.h"
 #include "proto/cluster.pb.h"
 #include "proto/job.pb.h"
+#include "server/store/job_members.h"
 #include "server/store/optimizer/optimizer.h"
 #include "server/store/parameter_groups.h"
 #include "server/store/schedule.h"
@@ -26,10 +28,11 @@ namespace paramd {
 
 struct JobPlan {
   std::string job_id;
-  uint64_t generation = 0;
+  uint64_t generation = 0;  // In which the job was given to its servers.
   uint32_t server_index = 0;
   v1::JobSpec spec;
   v1::Placement placement;
+  std::shared_ptr<const JobMembers> members;  // Of `generation`.
   ArenaPlan arena;
   CodecPlan codecs;
   SlotTree tree{1};
@@ -37,6 +40,8 @@ struct JobPlan {
   std::unique_ptr<const Optimizer> optimizer;
   std::vector<ParameterSettings> settings;  // By parameter.
   std::vector<int> local_chunks;            // This server's, ascending.
+  uint64_t first_step = 0;                  // The steps before it are done.
+  std::string restore_directory;            // Of the checkpoint to start from; empty: initial weights.
 
   v1::SyncMode mode() const { return spec.sync().mode(); }
   bool synchronous() const { return mode() == v1::SYNC_MODE_SYNC; }
@@ -48,6 +53,7 @@ struct JobPlan {
   bool needs_total_norm() const {
     return synchronous() && (spec.optimizer().clip_norm() > 0 || !fails_on_non_finite());
   }
+  // At first.
   uint32_t worker_count() const { return static_cast<uint32_t>(placement.workers_size()); }
   bool is_lead() const { return server_index == 0; }
 

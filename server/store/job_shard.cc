@@ -5,36 +5,29 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
-#include "common/base/status_macros.h"
+#include "server/store/job_members.h"
 
 namespace paramd {
 
-JobShard::JobShard(std::shared_ptr<const JobPlan> plan) : plan_(std::move(plan)), pool_(BufferPool::Create()) {
+JobShard::JobShard(std::shared_ptr<const JobPlan> plan)
+    : plan_(std::move(plan)), generation_(plan_->generation), pool_(BufferPool::Create()) {
   chunks_.reserve(plan_->local_chunks.size());
   for (int chunk : plan_->local_chunks) chunks_.push_back(std::make_unique<Chunk>(plan_, chunk, pool_));
 }
 
-absl::Status JobShard::CheckGeneration(uint64_t generation) const {
-  if (generation == plan_->generation) return absl::OkStatus();
-  return MakeError(
-      absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED",
-      absl::StrCat("message of generation ", generation, " refused: job ", plan_->job_id, " is at ", plan_->generation),
-      {{"generation", absl::StrCat(plan_->generation)}});
+void JobShard::SetGeneration(uint64_t generation) {
+  uint64_t known = generation_;
+  while (known < generation && !generation_.compare_exchange_weak(known, generation)) {
+  }
+}
+
+absl::Status JobShard::CheckGeneration(uint64_t generation) const { return CheckGenerations(generation, generation_); }
+
+absl::Status JobShard::CheckServerGeneration(uint64_t generation) const {
+  return generation >= plan_->generation ? absl::OkStatus() : CheckGenerations(generation, plan_->generation);
 }
 
 absl::Status JobShard::Check(const ChunkRequest& request) const {
-  RETURN_IF_ERROR(CheckGeneration(request.generation));
-  if (request.worker >= plan_->worker_count()) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_WORKER",
-                     absl::StrCat("worker index ", request.worker, " of ", plan_->worker_count()));
-  }
-  const v1::WorkerPlacement& worker = plan_->placement.workers(request.worker);
-  if (request.worker_incarnation != worker.incarnation()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, "INCARNATION_FENCED",
-                     absl::StrCat("incarnation ", request.worker_incarnation, " of worker ", worker.node_id(),
-                                  " refused: the job was given to ", worker.incarnation()),
-                     {{"incarnation", absl::StrCat(worker.incarnation())}});
-  }
   if (!request.push && !request.pull) {
     return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_OPERATION", "the request neither pushes nor pulls");
   }

@@ -5,11 +5,12 @@
 //   RETURN_IF_ERROR(shard.Check(request));
 //   shard.FindChunk(request.chunk)->Handle(request, actions);
 //
-// Check and FindChunk are thread safe. Each chunk is used by one thread at a time, different chunks by different
+// Check, FindChunk and what is said of generations are thread safe. Each chunk is used by one thread at a time, different chunks by different
 // threads.
 #ifndef PARAMD_SERVER_STORE_JOB_SHARD_H_
 #define PARAMD_SERVER_STORE_JOB_SHARD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -30,16 +31,23 @@ class JobShard {
   const std::vector<std::unique_ptr<Chunk>>& chunks() const { return chunks_; }
   const BufferPool& pool() const { return *pool_; }
 
-  // The header of a data-plane request. kFailedPrecondition: GENERATION_FENCED, INCARNATION_FENCED; kInvalidArgument:
-  // INVALID_WORKER, INVALID_CHUNK, INVALID_OPERATION.
+  // What of a data-plane request's header holds in every generation; the chunk checks the rest. kInvalidArgument:
+  // INVALID_CHUNK, INVALID_OPERATION.
   absl::Status Check(const ChunkRequest& request) const;
-  // kFailedPrecondition, GENERATION_FENCED, unless `generation` is the plan's.
+  // The newest that was adopted, or is about to be: chunks follow on their threads.
+  uint64_t generation() const { return generation_; }
+  // Not lowered.
+  void SetGeneration(uint64_t generation);
+  // kFailedPrecondition GENERATION_FENCED, kUnavailable GENERATION_UNKNOWN, unless `generation` is the newest.
   absl::Status CheckGeneration(uint64_t generation) const;
+  // The same between servers, for what does not depend on the workers: any generation with these servers will do.
+  absl::Status CheckServerGeneration(uint64_t generation) const;
   // Null when the chunk is not on this server.
   Chunk* FindChunk(uint32_t chunk) const;
 
  private:
   const std::shared_ptr<const JobPlan> plan_;
+  std::atomic<uint64_t> generation_;
   const std::shared_ptr<BufferPool> pool_;
   std::vector<std::unique_ptr<Chunk>> chunks_;  // As plan.local_chunks.
 };

@@ -29,14 +29,26 @@ TEST(JobShardTest, ChecksTheHeader) {
     change(request);
     EXPECT_THAT(shard->Check(request), StatusIs(code, reason));
   };
-  refused([](ChunkRequest& r) { r.generation = 2; }, absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED");
-  refused([](ChunkRequest& r) { r.generation = 4; }, absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED");
-  refused([](ChunkRequest& r) { r.worker_incarnation = 1; }, absl::StatusCode::kFailedPrecondition,
-          "INCARNATION_FENCED");
-  refused([](ChunkRequest& r) { r.worker = 2; }, absl::StatusCode::kInvalidArgument, "INVALID_WORKER");
   refused([](ChunkRequest& r) { r.chunk = 2; }, absl::StatusCode::kInvalidArgument, "INVALID_CHUNK");
   refused([](ChunkRequest& r) { r.chunk = 4000000000u; }, absl::StatusCode::kInvalidArgument, "INVALID_CHUNK");
   refused([](ChunkRequest& r) { r.pull = false; }, absl::StatusCode::kInvalidArgument, "INVALID_OPERATION");
+}
+
+TEST(JobShardTest, GenerationsGoUpOnly) {
+  const auto shard = MakeShard({.workers = 2, .servers = 2}, 1);
+  ASSERT_EQ(shard->generation(), kTestGeneration);
+  shard->SetGeneration(kTestGeneration + 2);
+  shard->SetGeneration(kTestGeneration + 1);
+  EXPECT_OK(shard->CheckGeneration(kTestGeneration + 2));
+  EXPECT_THAT(shard->CheckGeneration(kTestGeneration + 1),
+              StatusIs(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED"));
+  EXPECT_THAT(shard->CheckGeneration(kTestGeneration + 3),
+              StatusIs(absl::StatusCode::kUnavailable, "GENERATION_UNKNOWN"));
+  // Between servers only that in which they got the job counts.
+  EXPECT_OK(shard->CheckServerGeneration(kTestGeneration));
+  EXPECT_OK(shard->CheckServerGeneration(kTestGeneration + 3));
+  EXPECT_THAT(shard->CheckServerGeneration(kTestGeneration - 1),
+              StatusIs(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED"));
 }
 
 // Trains three clipped steps of one worker over `servers` servers, single threaded; returns the arena.

@@ -24,7 +24,8 @@ class NormTable {
   static constexpr uint64_t kKeptSteps = 4;
 
   // `chunks` ascending, at least one.
-  explicit NormTable(std::vector<uint32_t> chunks) : chunks_(std::move(chunks)) {}
+  explicit NormTable(std::vector<uint32_t> chunks, uint64_t first_step = 0)
+      : chunks_(std::move(chunks)), first_incomplete_(first_step) {}
 
   // A repeated report changes nothing. kInvalidArgument (INVALID_CHUNK) for a chunk that is not in the table;
   // kFailedPrecondition (STEP_AHEAD, STEP_FORGOTTEN) for a step beyond the first incomplete one, or too old.
@@ -43,7 +44,7 @@ class NormTable {
   };
 
   const std::vector<uint32_t> chunks_;
-  uint64_t first_incomplete_ = 0;
+  uint64_t first_incomplete_;
   std::map<uint64_t, Step> steps_;
 };
 
