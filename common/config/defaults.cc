@@ -119,6 +119,7 @@ void FillDefaults(v1::JobSpec& spec) {
   if (spec.has_optimizer()) FillOptimizer(spec.training().steps(), *spec.mutable_optimizer());
   FillResources(*spec.mutable_resources());
   FillCommunication(*spec.mutable_communication());
+  if (spec.checkpoint().keep() == 0) spec.mutable_checkpoint()->set_keep(3);
 }
 
 void FillDefaultsNotGiven(const GivenScalars& given, v1::JobSpec& spec) {

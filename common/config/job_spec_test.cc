@@ -117,6 +117,8 @@ TEST(JobSpecTest, DefaultsOfALanguageModel) {
   EXPECT_EQ(spec.communication().push_codec(), v1::CODEC_FP32);
   EXPECT_EQ(spec.communication().pull_codec(), v1::CODEC_FP32);
   EXPECT_EQ(spec.communication().topk_ratio(), 0.01);
+  EXPECT_EQ(spec.checkpoint().every_steps(), 0u);
+  EXPECT_EQ(spec.checkpoint().keep(), 3u);
 }
 
 TEST(JobSpecTest, Codecs) {

@@ -27,6 +27,7 @@ constexpr int kMaxFiles = 65536;
 constexpr int kMaxWidths = 256;
 constexpr size_t kMaxPromptBytes = 65536;
 constexpr uint64_t kMaxWidth = 1048576;
+constexpr uint64_t kMaxCheckpoints = 1000;
 constexpr uint64_t kMaxVocabulary = 1 << 24;
 
 class Rules {
@@ -250,6 +251,7 @@ void Rules::Spec(const v1::JobSpec& spec) {
     violations_.Add("spec.optimizer.learning_rate", "required; must be > 0");
   }
   ValidateCommunication(spec.communication(), violations_);
+  Range("spec.checkpoint.keep", spec.checkpoint().keep(), 1, kMaxCheckpoints);
   AcrossParts(spec);
   const std::string& directory = spec.output().directory();
   if (!directory.empty()) {

@@ -110,6 +110,8 @@ v1::CoordinatorMessage JobMachine::PrepareMessage(const NodeRef& node) {
   assignment->set_generation(job().generation());
   *assignment->mutable_spec() = job().spec();
   *assignment->mutable_placement() = job().placement();
+  assignment->set_first_step(record_.restore().first_step());
+  assignment->set_restore_directory(record_.restore().directory());
   for (int i = 0; i < record_.servers_size(); ++i) {
     if (Server(i) == node) message.mutable_prepare_server()->set_server_index(i);
   }
@@ -129,7 +131,11 @@ void JobMachine::SendPhaseCommands(const NodeRef& node, const Participant& parti
   v1::CoordinatorMessage message;
   switch (job().phase()) {
     case v1::JOB_PHASE_PREPARING_SERVERS:
-      if (server && !participant.prepared()) Send(node, PrepareMessage(node));
+      if (needs_selection()) {
+        if (node == Server(0)) SendSelect();
+      } else if (server && !participant.prepared()) {
+        Send(node, PrepareMessage(node));
+      }
       return;
     case v1::JOB_PHASE_PREPARING_WORKERS:
       if (!server && !participant.prepared()) Send(node, PrepareMessage(node));
@@ -149,6 +155,7 @@ void JobMachine::SendPhaseCommands(const NodeRef& node, const Participant& parti
       Send(node, message);
       return;
     case v1::JOB_PHASE_SAVING:
+      if (pausing()) return SendCheckpointCommands(node);
       if (!(node == Server(0))) return;
       addressed(message.mutable_save());
       Send(node, message);
@@ -195,7 +202,7 @@ void JobMachine::OnUnschedulable(const absl::Status& error) {
 void JobMachine::OnPlaced(const v1::Placement& placement) {
   if (job().state() != v1::JOB_STATE_PENDING) return;
   job().set_state(v1::JOB_STATE_RUNNING);
-  job().set_generation(1);
+  job().set_generation(job().generation() + 1);
   *job().mutable_start_time() = ToTimestamp(now_);
   *job().mutable_placement() = placement;
   job().mutable_progress()->set_total_steps(job().spec().training().steps());
@@ -203,9 +210,12 @@ void JobMachine::OnPlaced(const v1::Placement& placement) {
   record_.clear_workers();
   for (int i = 0; i < placement.servers_size(); ++i) record_.add_servers();
   for (int i = 0; i < placement.workers_size(); ++i) record_.add_workers();
-  EnterPhase(v1::JOB_PHASE_PREPARING_SERVERS, options_.preparing_timeout);
+  EnterPhase(v1::JOB_PHASE_PREPARING_SERVERS,
+             needs_selection() ? options_.checkpoint_timeout : options_.preparing_timeout);
   SetReason("PREPARING_SERVERS",
-            absl::StrCat("waits for ", placement.servers_size(), " servers to allocate the weights"));
+            needs_selection()
+                ? absl::StrCat("waits for ", Describe(Server(0)), " to read the checkpoint")
+                : absl::StrCat("waits for ", placement.servers_size(), " servers to allocate the weights"));
   AddEvent("SCHEDULED", PlacementMessage(placement));
   SendPhaseCommandsToAll();
 }
@@ -246,7 +256,11 @@ void JobMachine::OnReconnected(const NodeRef& node, bool held) {
   Participant* participant = Find(node);
   if (participant == nullptr || participant->lost() || job().state() != v1::JOB_STATE_RUNNING) return;
   if (!held && job().phase() == v1::JOB_PHASE_RELEASING) return OnReleased(*participant);
-  if (held || !participant->prepared() || participant->finished()) return SendPhaseCommands(node, *participant);
+  if (held || !participant->prepared() || participant->finished()) {
+    SendPhaseCommands(node, *participant);
+    if (!pausing()) SendCheckpointCommands(node);
+    return;
+  }
   OnNodeLost(node, "it came back without the job's state");
 }
 
@@ -259,6 +273,17 @@ absl::Status JobMachine::OnCancel(bool save) {
                      {{"jobId", job().job_id()}, {"state", StateName(state)}});
   }
   if (ending || (record_.cancel_requested() && (save || !record_.save_on_cancel()))) return absl::OkStatus();
+  if (job().state() == v1::JOB_STATE_PAUSED) {
+    Release(MakeOutcome(
+        v1::JOB_STATE_CANCELLED, "CANCELLED",
+        absl::StrCat("cancelled while paused at step ", job().progress().step(), "; its checkpoints stay")));
+    return absl::OkStatus();
+  }
+  if (record_.pause_requested() && save) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, "JOB_PAUSING",
+                     absl::StrCat("job ", job().job_id(), " is being paused, which saves a checkpoint"),
+                     {{"jobId", job().job_id()}});
+  }
   record_.set_cancel_requested(true);
   record_.set_save_on_cancel(save);
   AddEvent("CANCEL_REQUESTED", save ? "cancel, saving the weights" : "cancel, not saving the weights");
@@ -281,8 +306,12 @@ std::vector<std::string> JobMachine::WaitingFor() const {
   const v1::JobPhase phase = record_.job().phase();
   const auto waits = [&](const Participant& p, bool server, int index) {
     if (phase == v1::JOB_PHASE_RELEASING) return !p.released();
-    if (phase == v1::JOB_PHASE_SAVING) return server && index == 0;
-    if (phase == v1::JOB_PHASE_PREPARING_SERVERS) return server && !p.prepared();
+    if (phase == v1::JOB_PHASE_SAVING) {
+      return server && (pausing() ? !record_.pending_checkpoint().server_shards().contains(index) : index == 0);
+    }
+    if (phase == v1::JOB_PHASE_PREPARING_SERVERS) {
+      return server && (needs_selection() ? index == 0 : !p.prepared());
+    }
     if (phase == v1::JOB_PHASE_PREPARING_WORKERS) return !server && !p.prepared();
     return !server && (record_.has_stop_step() ? !p.finished() : !p.has_stop_point());
   };
@@ -298,7 +327,8 @@ std::vector<std::string> JobMachine::WaitingFor() const {
 void JobMachine::OnTick() {
   if (!record_.has_phase_deadline() || now_ < FromTimestamp(record_.phase_deadline())) return;
   if (IsTerminal(job().state())) return;
-  const std::string names = absl::StrJoin(WaitingFor(), ", ");
+  std::string names = absl::StrJoin(WaitingFor(), ", ");
+  if (names.empty()) names = Describe(Server(0));
   switch (job().phase()) {
     case v1::JOB_PHASE_RELEASING:
       AddEvent("RELEASE_SKIPPED", absl::StrCat("no answer to the release from ", names), true);
@@ -313,6 +343,11 @@ void JobMachine::OnTick() {
           MakeError(absl::StatusCode::kDeadlineExceeded, "STOP_TIMEOUT",
                     absl::StrCat("not stopped within ", absl::FormatDuration(options_.stopping_timeout), ": ", names)));
     default:
+      if (pausing()) {
+        return Fail(MakeError(absl::StatusCode::kDeadlineExceeded, "CHECKPOINT_TIMEOUT",
+                              absl::StrCat("no checkpoint to pause from within ",
+                                           absl::FormatDuration(options_.checkpoint_timeout), ": ", names)));
+      }
       return Fail(MakeError(
           absl::StatusCode::kDeadlineExceeded, "SAVE_TIMEOUT",
           absl::StrCat("weights not saved within ", absl::FormatDuration(options_.saving_timeout), ": ", names)));
@@ -320,10 +355,14 @@ void JobMachine::OnTick() {
 }
 
 void JobMachine::OnCoordinatorRestart() {
-  if (IsTerminal(job().state())) return;
+  if (IsTerminal(job().state()) || job().state() == v1::JOB_STATE_PAUSED) return;
+  if (record_.pending_checkpoint().has_deadline()) {
+    *record_.mutable_pending_checkpoint()->mutable_deadline() = ToTimestamp(now_ + options_.checkpoint_timeout);
+  }
   if (record_.has_phase_deadline()) {
     const v1::JobPhase phase = job().phase();
-    EnterPhase(phase, phase == v1::JOB_PHASE_SAVING      ? options_.saving_timeout
+    EnterPhase(phase, pausing() || needs_selection()     ? options_.checkpoint_timeout
+                      : phase == v1::JOB_PHASE_SAVING    ? options_.saving_timeout
                       : phase == v1::JOB_PHASE_STOPPING  ? options_.stopping_timeout
                       : phase == v1::JOB_PHASE_RELEASING ? options_.releasing_timeout
                                                          : options_.preparing_timeout);
@@ -344,6 +383,7 @@ void JobMachine::Release(Outcome outcome) {
   SetReason(outcome.reason(), outcome.message());
   *record_.mutable_outcome() = std::move(outcome);
   record_.clear_evaluations();
+  AbandonCheckpoint("the job ends");
   EnterPhase(v1::JOB_PHASE_RELEASING, options_.releasing_timeout);
   SendPhaseCommandsToAll();
   MaybeAllReleased();
@@ -359,6 +399,7 @@ void JobMachine::MaybeAllReleased() {
 void JobMachine::Finish() {
   const Outcome& outcome = record_.outcome();
   job().set_state(outcome.state());
+  if (outcome.state() == v1::JOB_STATE_PAUSED) return FinishPause();
   if (outcome.has_error()) *job().mutable_error() = outcome.error();
   *job().mutable_end_time() = ToTimestamp(now_);
   EnterPhase(v1::JOB_PHASE_DONE, absl::InfiniteDuration());

@@ -8,6 +8,10 @@
 //   TRAINING -> STOPPING -> SAVING -> RELEASING -> CANCELLED       (cancel with save)
 //   any RUNNING phase -> RELEASING -> FAILED | CANCELLED           (failure, lost node, timeout; cancel)
 //   PENDING -> FAILED | CANCELLED
+//   TRAINING -> STOPPING -> SAVING (a checkpoint) -> RELEASING -> PAUSED
+//   PAUSED | FAILED | CANCELLED -> PENDING/QUEUED                  (resume, from a checkpoint)
+//
+// Checkpoints (job_machine_checkpoints.cc) are taken beside the phases: one at a time, at a step that is chosen ahead.
 //
 // Every phase that waits for daemons has a deadline; when it passes the job fails and names whom it waited for
 // (RELEASING: the nodes are skipped). Everything is idempotent: repeated reports, cancels and reconnections change
@@ -21,6 +25,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "proto/cluster.pb.h"
@@ -34,6 +39,8 @@ struct JobMachineOptions {
   absl::Duration stopping_timeout = absl::Seconds(60);    // To agree on the last step, and again to reach it.
   absl::Duration saving_timeout = absl::Seconds(120);
   absl::Duration releasing_timeout = absl::Seconds(10);
+  // To write a checkpoint once its step is reached; and to read one in full, to find out whether it is good.
+  absl::Duration checkpoint_timeout = absl::Minutes(10);
 };
 
 struct NodeRef {
@@ -86,6 +93,27 @@ class JobMachine {
   absl::Status OnCancel(bool save);
   // Deadlines.
   void OnTick();
+
+  // -- checkpoints; kFailedPrecondition and kNotFound with the reasons of proto/README.md --
+  // Pauses at a step that all workers reach.
+  absl::Status OnPause();
+  // PAUSED, FAILED, CANCELLED: back into the queue, to go on from the checkpoint of `step`; 0: from the newest good
+  // one.
+  absl::Status OnResume(uint64_t step);
+  // Before OnSubmitted: the job starts from a checkpoint in this directory.
+  void RestoreFrom(const std::string& directory);
+  absl::StatusOr<v1::Checkpoint> OnCreateCheckpoint();
+  // `server` does it; any server that sees the output directory. Step 0: the newest.
+  absl::StatusOr<v1::Checkpoint> OnVerifyCheckpoint(uint64_t step, const NodeRef& server);
+  absl::StatusOr<v1::Checkpoint> OnDeleteCheckpoint(uint64_t step, bool force, const NodeRef& server);
+  // Whether OnCheckpointTick has something to do.
+  static bool CheckpointDue(const coordinator::JobRecord& record, absl::Time now);
+  void OnCheckpointTick();
+  // Whether a server still reads or deletes one.
+  static bool CheckpointBusy(const coordinator::JobRecord& record);
+  // Oldest first; the one that is being taken, or the last one that failed, at the end.
+  static std::vector<v1::Checkpoint> Checkpoints(const coordinator::JobRecord& record);
+
   // After a restart of the coordinator: waits begin anew, since nobody could answer meanwhile.
   void OnCoordinatorRestart();
 
@@ -124,6 +152,29 @@ class JobMachine {
   void Fail(const absl::Status& error, bool peer_unreachable = false);
   void Finish();
   std::vector<std::string> WaitingFor() const;
+
+  // job_machine_checkpoints.cc
+  bool pausing() const;  // Trained up to the common step, which is being saved as a checkpoint.
+  bool needs_selection() const { return record_.has_restore() && !record_.restore().selected(); }
+  v1::CoordinatorMessage CheckpointMessage(uint64_t number, uint64_t step) const;
+  void SendSelect();
+  // What the node has not answered yet of the checkpoint that is being taken.
+  void SendCheckpointCommands(const NodeRef& node);
+  void SendCheckpointCommandsToAll();
+  void TakeCheckpoint(uint64_t step, bool requested, uint32_t attempts);
+  void TakePauseCheckpoint(uint64_t step);
+  void FailCheckpoint(const std::string& message);
+  void AbandonCheckpoint(const std::string& why);
+  uint64_t NextPeriodicCheckpoint(uint64_t after) const;
+  v1::Checkpoint* FindCheckpoint(uint64_t step);
+  absl::StatusOr<v1::Checkpoint*> FindIdleCheckpoint(uint64_t step);
+  void OnCheckpointReport(const NodeRef& from, const v1::CheckpointReport& report);
+  void OnCheckpointTask(const v1::CheckpointReport& report);
+  void OnCheckpointSelected(const v1::CheckpointReport& report);
+  void OnCheckpointMissed(uint64_t version);
+  void OnCheckpointShard(const NodeRef& from, const v1::CheckpointShard& shard);
+  void OnCheckpointCommitted(const v1::CheckpointCommitted& committed);
+  void FinishPause();
 
   coordinator::JobRecord& record_;
   const JobMachineOptions& options_;

@@ -22,11 +22,13 @@ constexpr int kMaxPendingEvaluations = 64;
 }  // namespace
 
 void JobMachine::OnReport(const NodeRef& from, const v1::JobReport& report) {
+  if (report.has_checkpoint()) return OnCheckpointReport(from, report.checkpoint());
   Participant* participant = Find(from);
   if (participant == nullptr || job().state() != v1::JOB_STATE_RUNNING) return;
   if (report.generation() != job().generation()) return;
   switch (report.report_case()) {
     case v1::JobReport::kPrepared:
+      if (from == Server(0)) record_.set_checkpoint_directory(report.prepared().checkpoint_directory());
       return OnPrepared(from, *participant);
     case v1::JobReport::kEvaluation:
       return OnEvaluation(from, report.evaluation());
@@ -60,7 +62,9 @@ void JobMachine::MaybeAllPrepared() {
     if (!std::all_of(record_.servers().begin(), record_.servers().end(), prepared)) return;
     EnterPhase(v1::JOB_PHASE_PREPARING_WORKERS, options_.preparing_timeout);
     SetReason("PREPARING_WORKERS", absl::StrCat("waits for ", record_.workers_size(), " workers to open their data"));
-    AddEvent("SERVERS_PREPARED", absl::StrCat(record_.servers_size(), " servers hold the initial weights"));
+    const std::string weights =
+        record_.has_restore() ? absl::StrCat("weights of step ", record_.restore().first_step()) : "initial weights";
+    AddEvent("SERVERS_PREPARED", absl::StrCat(record_.servers_size(), " servers hold the ", weights));
   } else {
     if (!std::all_of(record_.workers().begin(), record_.workers().end(), prepared)) return;
     EnterPhase(v1::JOB_PHASE_TRAINING, absl::InfiniteDuration());
@@ -161,6 +165,7 @@ void JobMachine::MaybeAllFinished() {
   }
   v1::JobProgress& progress = *job().mutable_progress();
   progress.set_step(std::max<uint64_t>(progress.step(), step));
+  if (record_.pause_requested() && step < job().spec().training().steps()) return TakePauseCheckpoint(step);
   EnterPhase(v1::JOB_PHASE_SAVING, options_.saving_timeout);
   SetReason("SAVING", absl::StrCat("waits for ", Describe(Server(0)), " to write the weights of step ", step));
   AddEvent("TRAINING_FINISHED", absl::StrCat("all workers have finished ", step, " steps"));
