@@ -13,6 +13,7 @@
 #include "client/chrome_trace.h"
 #include "common/base/error.h"
 #include "common/base/status_matchers.h"
+#include "common/base/thread_sanitizer.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -188,10 +189,11 @@ TEST_F(TraceTest, WithoutBarriersEveryNodeShowsItsOwnSteps) {
 
 TEST_F(TraceTest, TheJobsEndEndsATrace) {
   StartJob(v1::SYNC_MODE_SYNC, /*steps=*/300);
+  const uint32_t steps = UnderThreadSanitizer() ? 5 : 100;
   absl::Status end;
   bool truncated = false;
   for (int traces = 0; end.ok() && traces < 100; ++traces) {
-    const absl::StatusOr<v1::TraceJobResponse> trace = cluster_->Trace(job_id_, 100);
+    const absl::StatusOr<v1::TraceJobResponse> trace = cluster_->Trace(job_id_, steps);
     end = trace.status();
     if (!trace.ok()) break;
     EXPECT_FALSE(truncated) << "only the last one is";

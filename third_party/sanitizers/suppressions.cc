@@ -22,6 +22,8 @@ extern "C" const char* __tsan_default_suppressions() {
          "race:libcivetweb\n"
          "race:libssl.so\n"
          "race:libcrypto.so\n"
+         // Out of line in libstdc++, called there by gRPC on strings that it hands from thread to thread.
+         "race:std::__cxx11::basic_string<*>::_M_assign\n"
          "called_from_lib:libgrpc.so\n"
          "called_from_lib:libgrpc++.so\n"
          "called_from_lib:libgomp.so\n"
