@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 
 namespace paramd {
@@ -27,18 +28,22 @@ std::string ParentDirectory(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// The errno of a failure that a test asks for here, or 0.
+int Injected(Failpoint point) { return IoFailpoint(point).error; }
+
 // Makes a file of a name not used before beside `path`; `temporary` takes its path.
 absl::StatusOr<FileDescriptor> CreateTemporary(const std::string& path, std::string& temporary) {
   const std::string pattern = path + ".tmp-XXXXXX";
   std::vector<char> name(pattern.begin(), pattern.end());
   name.push_back('\0');
+  if (const int error = Injected(Failpoint::kFileCreate); error != 0) return FileError(error, "create", pattern);
   const int fd = mkostemp(name.data(), O_CLOEXEC);
   if (fd < 0) return FileError(errno, "create", pattern);
   temporary = name.data();
   return FileDescriptor(fd);
 }
 
-absl::Status WriteAll(int fd, absl::string_view data, absl::string_view path) {
+absl::Status WriteBytes(int fd, absl::string_view data, absl::string_view path) {
   while (!data.empty()) {
     const ssize_t written = write(fd, data.data(), std::min<size_t>(data.size(), size_t{1} << 30));
     if (written < 0 && errno == EINTR) continue;
@@ -48,10 +53,27 @@ absl::Status WriteAll(int fd, absl::string_view data, absl::string_view path) {
   return absl::OkStatus();
 }
 
-absl::Status SyncAndCloseDescriptor(FileDescriptor& fd, absl::string_view path) {
+absl::Status WriteAll(int fd, absl::string_view data, absl::string_view path) {
+  const IoFault fault = IoFailpoint(Failpoint::kFileWrite);
+  if (fault.error == 0) [[likely]]
+    return WriteBytes(fd, data, path);
+  RETURN_IF_ERROR(WriteBytes(fd, data.substr(0, fault.bytes), path));
+  if (fault.abort) AbortAtFailpoint(Failpoint::kFileWrite);
+  return FileError(fault.error, "write", path);
+}
+
+// `sync` is the failpoint on the way.
+absl::Status SyncAndCloseDescriptor(FileDescriptor& fd, absl::string_view path, Failpoint sync) {
+  if (const int error = Injected(sync); error != 0) return FileError(error, "fsync", path);
   if (fsync(fd.get()) != 0) return FileError(errno, "fsync", path);
+  if (const int error = Injected(Failpoint::kFileClose); error != 0) return FileError(error, "close", path);
   if (const int error = fd.Close(); error != 0) return FileError(error, "close", path);
   return absl::OkStatus();
+}
+
+// Of a file.
+absl::Status SyncAndCloseDescriptor(FileDescriptor& fd, absl::string_view path) {
+  return SyncAndCloseDescriptor(fd, path, Failpoint::kFileSync);
 }
 
 }  // namespace
@@ -104,6 +126,7 @@ int FileDescriptor::Close() {
 }
 
 absl::StatusOr<FileDescriptor> OpenForReading(const std::string& path) {
+  if (const int error = Injected(Failpoint::kFileOpen); error != 0) return FileError(error, "open", path);
   // Non-blocking, so that opening a FIFO does not wait for a writer; regular files do not care.
   FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) return FileError(errno, "open", path);
@@ -123,6 +146,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
                      absl::StrCat("cannot read ", path, ": larger than ", max_bytes, " bytes"),
                      {{"path", path}, {"limitBytes", absl::StrCat(max_bytes)}});
   };
+  if (const int error = Injected(Failpoint::kFileRead); error != 0) return FileError(error, "read", path);
   struct stat info;
   if (fstat(fd.get(), &info) != 0) return FileError(errno, "stat", path);
   if (info.st_size > max_bytes) return too_large();
@@ -143,6 +167,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
 }
 
 absl::StatusOr<OutputFile> OutputFile::Create(const std::string& path) {
+  if (const int error = Injected(Failpoint::kFileCreate); error != 0) return FileError(error, "create", path);
   FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (fd.get() < 0) return FileError(errno, "create", path);
   return OutputFile(std::move(fd), path);
@@ -159,6 +184,7 @@ absl::Status AtomicWriteFile(const std::string& path, absl::string_view contents
     if (fchmod(fd.get(), 0644) != 0) return FileError(errno, "chmod", temporary);
     RETURN_IF_ERROR(WriteAll(fd.get(), contents, temporary));
     RETURN_IF_ERROR(SyncAndCloseDescriptor(fd, temporary));
+    if (const int error = Injected(Failpoint::kFileRename); error != 0) return FileError(error, "rename to", path);
     if (rename(temporary.c_str(), path.c_str()) != 0) return FileError(errno, "rename to", path);
     return absl::OkStatus();
   }();
@@ -172,10 +198,12 @@ absl::Status AtomicWriteFile(const std::string& path, absl::string_view contents
 absl::Status SyncDirectory(const std::string& path) {
   FileDescriptor fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd.get() < 0) return FileError(errno, "open directory", path);
-  return SyncAndCloseDescriptor(fd, path);
+  return SyncAndCloseDescriptor(fd, path, Failpoint::kDirectorySync);
 }
 
 absl::Status EnsureDirectory(const std::string& path) {
+  if (const int fault = Injected(Failpoint::kDirectoryMake); fault != 0)
+    return FileError(fault, "make directory", path);
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) return FileError(error.value(), "make directory", path);
@@ -199,6 +227,9 @@ absl::Status IsWritableDirectory(const std::string& path) {
 
 absl::Status RenameDirectory(const std::string& from, const std::string& to) {
   RETURN_IF_ERROR(SyncDirectory(from));
+  if (const int error = Injected(Failpoint::kDirectoryRename); error != 0) {
+    return FileError(error, absl::StrCat("rename ", from, " to"), to);
+  }
   if (rename(from.c_str(), to.c_str()) != 0) return FileError(errno, absl::StrCat("rename ", from, " to"), to);
   RETURN_IF_ERROR(SyncDirectory(ParentDirectory(to)));
   if (ParentDirectory(from) == ParentDirectory(to)) return absl::OkStatus();
@@ -206,6 +237,7 @@ absl::Status RenameDirectory(const std::string& from, const std::string& to) {
 }
 
 absl::Status RemoveTree(const std::string& path) {
+  if (const int fault = Injected(Failpoint::kDirectoryRemove); fault != 0) return FileError(fault, "remove", path);
   std::error_code error;
   std::filesystem::remove_all(path, error);
   return error ? FileError(error.value(), "remove", path) : absl::OkStatus();

@@ -7,7 +7,7 @@
 // Codes, with the reason attached: kNotFound FILE_NOT_FOUND; kPermissionDenied PERMISSION_DENIED (also for a read-only
 // file system); kResourceExhausted NO_SPACE; kAlreadyExists FILE_EXISTS; kFailedPrecondition NOT_A_FILE,
 // NOT_A_DIRECTORY; kInvalidArgument FILE_TOO_LARGE; kUnavailable FILE_ERROR for the rest. The functions are thread
-// safe; an OutputFile belongs to one thread at a time.
+// safe; an OutputFile belongs to one thread at a time. Tests make each system call fail: common/base/failpoint.h.
 #ifndef PARAMD_COMMON_BASE_FILE_H_
 #define PARAMD_COMMON_BASE_FILE_H_
 

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "common/base/scoped_failpoints.h"
 #include "common/base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -26,6 +28,32 @@ class FileTest : public testing::Test {
   std::string Path(const std::string& name) const { return directory_ + "/" + name; }
   int Entries() const {
     return std::distance(std::filesystem::directory_iterator(directory_), std::filesystem::directory_iterator());
+  }
+
+  // Replaces a file while the first call of `points` fails, then the second, ... How many failed in all.
+  int FaultsUntilSuccess(const char* points, const char* action, const char* trigger, StatusCode code) const {
+    const std::string old_contents(1000, 'o'), new_contents(2000, 'n');
+    for (int call = 1;; ++call) {
+      EXPECT_OK(AtomicWriteFile(Path("f"), old_contents));
+      const std::string rule = absl::StrCat(points, "=", action, "@", trigger, "=", call);
+      absl::Status status;
+      uint64_t fired = 0;
+      {
+        const ScopedFailpoints armed(rule);
+        status = AtomicWriteFile(Path("f"), new_contents);
+        fired = armed.fired();
+      }
+      const std::string contents = *ReadFile(Path("f"), 1 << 20);
+      EXPECT_EQ(Entries(), 1) << "a temporary file stayed: " << rule;
+      if (fired == 0) {
+        EXPECT_OK(status);
+        EXPECT_EQ(contents, new_contents);
+        return call - 1;
+      }
+      EXPECT_THAT(status, StatusIs(code)) << rule;
+      EXPECT_THAT(std::string(status.message()), HasSubstr(directory_));
+      EXPECT_TRUE(contents == old_contents || contents == new_contents) << rule;
+    }
   }
 
   const std::string directory_;
@@ -134,6 +162,40 @@ TEST_F(FileTest, RemoveTree) {
   ASSERT_OK(RemoveTree(Path("a")));
   EXPECT_EQ(Entries(), 0);
   EXPECT_OK(RemoveTree(Path("a")));
+}
+
+// Each system call of an operation fails once, and then for good: the old contents or the new, never a part of them.
+TEST_F(FileTest, AtomicWriteSurvivesEveryFault) {
+  const struct {
+    const char* action;
+    StatusCode code;
+  } faults[] = {{"errno(EIO)", StatusCode::kUnavailable},
+                {"errno(ENOSPC)", StatusCode::kResourceExhausted},
+                {"errno(EROFS)", StatusCode::kPermissionDenied}};
+  for (const auto& fault : faults) {
+    for (const char* trigger : {"hit", "from"}) {
+      EXPECT_EQ(FaultsUntilSuccess("file.*", fault.action, trigger, fault.code), 6);
+      EXPECT_EQ(FaultsUntilSuccess("directory.*", fault.action, trigger, fault.code), 1);
+    }
+  }
+}
+
+TEST_F(FileTest, TornWriteStopsAtTheByteAndSaysSo) {
+  for (const size_t kept : {0, 1, 511, 512, 999}) {
+    const ScopedFailpoints armed(absl::StrCat("file.write=torn(", kept, ")"));
+    ASSERT_OK_AND_ASSIGN(OutputFile file, OutputFile::Create(Path("torn")));
+    EXPECT_THAT(file.Append(std::string(1000, 'x')), StatusIs(StatusCode::kUnavailable, "FILE_ERROR"));
+    EXPECT_EQ(std::filesystem::file_size(Path("torn")), kept);
+  }
+}
+
+TEST_F(FileTest, ReadingReportsFaults) {
+  ASSERT_OK(AtomicWriteFile(Path("f"), "text"));
+  for (const char* point : {"file.open", "file.read"}) {
+    const ScopedFailpoints armed(absl::StrCat(point, "=errno(EIO)"));
+    EXPECT_THAT(ReadFile(Path("f"), 100), StatusIs(StatusCode::kUnavailable, "FILE_ERROR"));
+    EXPECT_EQ(armed.fired(), 1u);
+  }
 }
 
 }  // namespace

@@ -1,25 +1,45 @@
 #include "common/config/daemon_main.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "absl/status/statusor.h"
 #include "common/base/allocator.h"
+#include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/logging.h"
 #include "common/config/flag_checks.h"
 #include "common/config/version.h"
 #include "common/rpc/grpc_log.h"
 #include "common/rpc/termination.h"
+#include "spdlog/spdlog.h"
 
 namespace paramd {
 namespace {
 
 constexpr int kRuntimeError = 1;
 constexpr int kBadFlags = 2;
+constexpr char kFailpointVariable[] = "PARAMD_FAILPOINTS";
 
 int Fail(const DaemonProgram& program, const absl::Status& status, int code) {
   std::fprintf(stderr, "%s: %s\n", program.name.c_str(), std::string(status.message()).c_str());
   return code;
+}
+
+// Rules of a test for a whole process come from outside it. A typing error must not pass for a test without faults.
+absl::Status ArmFromEnvironment() {
+  const char* rules = std::getenv(kFailpointVariable);
+  if (rules == nullptr || *rules == '\0') return absl::OkStatus();
+  if (const absl::Status status = ArmFailpoints(rules); !status.ok()) return Annotate(status, kFailpointVariable);
+  spdlog::warn("failpoints are armed, this is a test: {}", rules);
+  return absl::OkStatus();
+}
+
+void LogFailpoints() {
+  for (const FailpointCount& count : CountFailpoints()) {
+    spdlog::info("failpoint {}: {} hits, {} fired", std::string(InfoOf(count.point).name), count.hits, count.fired);
+  }
 }
 
 }  // namespace
@@ -78,8 +98,10 @@ int RunDaemon(const DaemonProgram& program, int argc, char** argv) {
   if (const absl::Status status = program.validate(); !status.ok()) return Fail(program, status, kBadFlags);
   const absl::Status logging = InitLogging(program.name, program.log_level);
   if (!logging.ok()) return Fail(program, logging, kBadFlags);
+  if (const absl::Status armed = ArmFromEnvironment(); !armed.ok()) return Fail(program, armed, kBadFlags);
   RouteGrpcLog();
   const absl::Status status = program.run();
+  LogFailpoints();
   return status.ok() ? 0 : Fail(program, status, kRuntimeError);
 }
 

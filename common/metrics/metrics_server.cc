@@ -20,6 +20,7 @@
 #include "common/base/error.h"
 #include "common/base/status_macros.h"
 #include "common/metrics/build_info.h"
+#include "common/metrics/failpoint_collector.h"
 #include "common/metrics/process_collector.h"
 #include "common/rpc/address.h"
 #include "prometheus/text_serializer.h"
@@ -222,6 +223,9 @@ Response CivetMetricsServer::Metrics() const {
   std::vector<prometheus::MetricFamily> families = registry_->Collect();
   std::vector<prometheus::MetricFamily> process = process_.Collect();
   families.insert(families.end(), std::make_move_iterator(process.begin()), std::make_move_iterator(process.end()));
+  std::vector<prometheus::MetricFamily> failpoints = FailpointCollector().Collect();
+  families.insert(families.end(), std::make_move_iterator(failpoints.begin()),
+                  std::make_move_iterator(failpoints.end()));
   return {.body = prometheus::TextSerializer().Serialize(families), .content_type = kMetricsType};
 }
 

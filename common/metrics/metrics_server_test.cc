@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/scoped_failpoints.h"
 #include "gtest/gtest.h"
 #include "prometheus/counter.h"
 #include "prometheus/histogram.h"
@@ -74,6 +75,15 @@ TEST_F(MetricsServerTest, ServesTheRegistryAndTheProcess) {
         "\nprocess_open_fds ", "\nprocess_max_fds ", "\nprocess_start_time_seconds ", "\nprocess_threads "}) {
     EXPECT_TRUE(absl::StrContains(answer, want)) << want << " not in\n" << answer;
   }
+}
+
+TEST_F(MetricsServerTest, CountsFailpointsThatAreArmed) {
+  EXPECT_FALSE(absl::StrContains(Request("GET", "/metrics"), "paramd_failpoint"));
+  const ScopedFailpoints armed("store.commit=fail(ABORTED)@hit=2");
+  for (int i = 0; i < 3; ++i) (void)HitFailpoint(Failpoint::kStoreCommit);
+  const std::string answer = Request("GET", "/metrics");
+  EXPECT_TRUE(absl::StrContains(answer, "\nparamd_failpoint_hits_total{name=\"store.commit\"} 3\n")) << answer;
+  EXPECT_TRUE(absl::StrContains(answer, "\nparamd_failpoint_fired_total{name=\"store.commit\"} 1\n")) << answer;
 }
 
 TEST_F(MetricsServerTest, PassesPromtool) {
