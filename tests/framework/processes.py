@@ -42,7 +42,7 @@ def eventually(condition, what, seconds=30.0):
 class Daemon:
     """One daemon process, listening."""
 
-    def __init__(self, name, role, flags, directory, listen="127.0.0.1:0"):
+    def __init__(self, name, role, flags, directory, listen="127.0.0.1:0", environment=None):
         self.name = name
         self.log_path = directory / f"{name}.log"
         port_file = directory / f"{name}.json"
@@ -52,6 +52,7 @@ class Daemon:
             [BINARIES[role], "--listen", listen, "--metrics-listen", "127.0.0.1:0", "--port-file", port_file, *flags],
             stdout=self._log,
             stderr=self._log,
+            env={**os.environ, **(environment or {})},
         )
         eventually(lambda: port_file.exists() or self.process.poll() is not None, f"{name} to listen")
         if self.process.poll() is not None:
