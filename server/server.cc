@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/host.h"
 #include "common/base/ids.h"
@@ -162,6 +163,9 @@ void ParameterServer::OnCommand(const v1::CoordinatorMessage& command) {
 void ParameterServer::Prepare(const v1::PrepareServer& command) {
   const v1::JobAssignment& assignment = command.assignment();
   spdlog::info("preparing job {} generation {}", assignment.job_id(), assignment.generation());
+  if (const absl::Status injected = HitFailpoint(Failpoint::kServerPrepare); !injected.ok()) {
+    return ReportFailed(assignment.job_id(), assignment.generation(), injected);
+  }
   jobs_->Prepare(assignment, command.server_index(),
                  [this, job_id = assignment.job_id(),
                   generation = assignment.generation()](const absl::StatusOr<int64_t>& memory_bytes) {
@@ -204,6 +208,7 @@ void ParameterServer::Save(const v1::SaveWeights& command) {
 
 void ParameterServer::Release(const v1::ReleaseJob& command) {
   spdlog::info("releasing job {}: {}", command.job_id(), command.reason());
+  PassFailpoint(Failpoint::kServerRelease);
   {
     absl::MutexLock lock(&mutex_);
     saved_.erase(command.job_id());

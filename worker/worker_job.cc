@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 #include "common/config/job_spec.h"
 #include "common/model/parameter_layout.h"
@@ -97,10 +98,12 @@ void WorkerJob::Run() {
 }
 
 absl::Status WorkerJob::Prepare() {
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWorkerPrepare));
   RETURN_IF_ERROR(CheckAssignment(command_));
   ASSIGN_OR_RETURN(std::vector<ParameterSpec> layout, ParameterLayout(spec_.model()));
   ASSIGN_OR_RETURN(plan_, ArenaPlan::Create(std::move(layout), spec_.resources().chunk_elements()));
   ASSIGN_OR_RETURN(codecs_, CodecPlan::Create(spec_, plan_));
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWorkerDataOpen));
   ASSIGN_OR_RETURN(data_, OpenDataset(spec_));
   ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(spec_, data_->train_samples()));
   absl::StatusOr<CompiledModel> model = environment_.compile(spec_.model(), plan_, spec_.training().micro_batch());
@@ -185,6 +188,7 @@ absl::Status WorkerJob::Train() {
   const absl::StatusOr<StepLoop::Result> run = loop->Run();
   trace_.End();  // Its report goes before what follows.
   ASSIGN_OR_RETURN(const StepLoop::Result result, run);
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWorkerFinish));
   v1::JobReport report;
   report.mutable_finished()->set_step(result.step);
   if (command_.worker_index() == 0 && spec_.training().sample().tokens() > 0 && !result.stopped_early) {

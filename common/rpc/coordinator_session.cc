@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/random/random.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/failpoint.h"
 #include "common/rpc/coordinator_stream.h"
 #include "common/rpc/error_status.h"
 #include "common/rpc/report_buffer.h"
@@ -149,6 +150,8 @@ void CoordinatorSession::Loop::Run() {
 }
 
 void CoordinatorSession::Loop::Connect() {
+  if (const absl::Status injected = HitFailpoint(Failpoint::kSessionConnect); !injected.ok())
+    return HandleDone(injected);
   const int number = ++stream_number_;
   stream_ = CoordinatorStream::Open(*stub_, [mailbox = mailbox_, number](CoordinatorStream::Event event) {
     absl::MutexLock lock(&mailbox->mutex);
@@ -206,6 +209,7 @@ void CoordinatorSession::Loop::HandleMessage(const v1::CoordinatorMessage& messa
     case v1::CoordinatorMessage::kHeartbeatAck:
       return HandleHeartbeatAck(message.heartbeat_ack().sequence());
     case v1::CoordinatorMessage::kReportAck: {
+      if (!HitFailpoint(Failpoint::kSessionReportAcknowledged).ok()) return stream_->Cancel();
       absl::MutexLock lock(&mailbox_->mutex);
       return mailbox_->reports.Acknowledge(message.report_ack().number());
     }
@@ -222,6 +226,7 @@ void CoordinatorSession::Loop::HandleMessage(const v1::CoordinatorMessage& messa
       spdlog::warn("coordinator {} sent a message of an unknown kind; ignored", options_.coordinator_address);
       return;
     default:
+      if (!HitFailpoint(Failpoint::kSessionCommand).ok()) return stream_->Cancel();
       handler_.OnCommand(message);
   }
 }
@@ -247,6 +252,7 @@ void CoordinatorSession::Loop::HandleWelcome(const v1::Welcome& welcome) {
     mailbox_->welcomed = true;
     mailbox_->reports.ConnectionLost();  // What an earlier stream carried may not have arrived.
   }
+  PassFailpoint(Failpoint::kSessionWelcome);
   handler_.OnWelcome();
 }
 
@@ -297,6 +303,7 @@ void CoordinatorSession::Loop::LoseLease(const char* why) {
       absl::MutexLock lock(&mailbox_->mutex);
       mailbox_->welcomed = false;
     }
+    PassFailpoint(Failpoint::kSessionLeaseLost);
     handler_.OnLeaseLost();
   }
   ready_ = false;
@@ -316,7 +323,7 @@ void CoordinatorSession::Loop::SendHeartbeat() {
   }
   // Bounded: without acknowledgements the lease ends after lease / interval entries.
   heartbeats_.emplace_back(heartbeat_sequence_, now);
-  stream_->Send(std::move(message));
+  if (HitFailpoint(Failpoint::kSessionHeartbeat).ok()) stream_->Send(std::move(message));
 }
 
 void CoordinatorSession::Loop::SendReports() {
@@ -328,6 +335,7 @@ void CoordinatorSession::Loop::SendReports() {
     reports = mailbox_->reports.TakeUnsent(kMaxQueued - queued);
   }
   for (v1::JobReport& report : reports) {
+    if (!HitFailpoint(Failpoint::kSessionReportSend).ok()) return stream_->Cancel();
     v1::DaemonMessage message;
     *message.mutable_report() = std::move(report);
     stream_->Send(std::move(message));

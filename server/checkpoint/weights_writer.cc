@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "common/base/crc32c.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/ids.h"
 #include "common/base/sha256.h"
@@ -121,9 +122,13 @@ absl::Status WriteDirectory(const JobPlan& plan, const ArenaAssembly& assembly, 
                             const std::string& directory, v1::WeightsSaved& saved) {
   RETURN_IF_ERROR(EnsureDirectory(temporary));
   RETURN_IF_ERROR(WriteModel(plan, assembly, temporary, saved));
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWeightsModelWritten));
   RETURN_IF_ERROR(WriteSpec(plan, temporary));
   RETURN_IF_ERROR(SyncDirectory(temporary));
-  return RenameDirectory(temporary, directory);
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWeightsWritten));
+  RETURN_IF_ERROR(RenameDirectory(temporary, directory));
+  PassFailpoint(Failpoint::kWeightsSaved);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -139,6 +144,7 @@ absl::StatusOr<v1::WeightsSaved> SaveWeights(const JobPlan& plan, const std::str
     }
   }
   RETURN_IF_ERROR(assembly.CheckComplete());
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWeightsFetched));
   const std::string& own = plan.spec.output().directory();
   const std::string parent = own.empty() ? default_directory : own;
   v1::WeightsSaved saved;

@@ -1,6 +1,7 @@
 #include "server/checkpoint/weights_writer.h"
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <numeric>
@@ -10,10 +11,12 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/crc32c.h"
 #include "common/base/file.h"
+#include "common/base/scoped_failpoints.h"
 #include "common/base/sha256.h"
 #include "common/base/status_matchers.h"
 #include "common/config/job_spec.h"
 #include "common/tensor/safetensors.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/store/test_job.h"
 
@@ -49,6 +52,40 @@ class WeightsWriterTest : public testing::Test {
       }
       return absl::OkStatus();
     };
+  }
+
+  // Weights and specification at `directory`, which are complete or it is a failure.
+  void ExpectComplete(const std::string& directory) {
+    ASSERT_OK_AND_ASSIGN(const SafetensorsReader reader, SafetensorsReader::Open(directory + "/model.safetensors"));
+    for (int i = 0; i < static_cast<int>(plan_->arena.parameters().size()); ++i) {
+      const ElementRange range = plan_->arena.ParameterRange(i);
+      ASSERT_OK_AND_ASSIGN(const SafetensorsTensor* tensor, reader.Find(plan_->arena.parameters()[i].name));
+      std::vector<float> values(range.size());
+      ASSERT_OK(reader.ReadFloats(*tensor, absl::MakeSpan(values)));
+      EXPECT_EQ(std::memcmp(values.data(), arena_.data() + range.begin, values.size() * 4), 0);
+    }
+    ASSERT_OK_AND_ASSIGN(const std::string json, ReadFile(directory + "/job.json", 1 << 20));
+    EXPECT_OK(ParseJobSpec(json));
+  }
+  // Fails the calls that `rule` names and checks what is left. The number of failed calls.
+  uint64_t SaveWithFaults(const std::string& rule, absl::StatusCode code) {
+    std::filesystem::remove_all(directory_);
+    absl::Status status;
+    uint64_t fired = 0;
+    {
+      const ScopedFailpoints armed(rule);
+      status = SaveWeights(*plan_, directory_, Fetcher()).status();
+      fired = armed.fired();
+    }
+    const std::string place = directory_ + "/job-1";
+    if (fired == 0) {
+      EXPECT_OK(status) << rule;
+    } else {
+      EXPECT_THAT(status, StatusIs(code)) << rule;
+      EXPECT_THAT(std::string(status.message()), testing::HasSubstr("saving the weights of job job-1")) << rule;
+    }
+    if (status.ok() || std::filesystem::exists(place)) ExpectComplete(place);
+    return fired;
   }
 
   std::shared_ptr<const JobPlan> plan_;
@@ -107,6 +144,38 @@ TEST_F(WeightsWriterTest, NeverReplacesSavedWeights) {
 TEST_F(WeightsWriterTest, DiskErrorsAreReported) {
   std::ofstream(directory_) << "a file where the directory should be";
   EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher()), testing::Not(IsOk()));
+}
+
+// The first system call fails, the second, ...: once, and from there on for good. What is under the weights' name is
+// complete, or nothing is.
+TEST_F(WeightsWriterTest, SurvivesEveryFault) {
+  const struct {
+    const char* action;
+    absl::StatusCode code;
+  } faults[] = {{"errno(EIO)", absl::StatusCode::kUnavailable},
+                {"errno(ENOSPC)", absl::StatusCode::kResourceExhausted},
+                {"errno(EROFS)", absl::StatusCode::kPermissionDenied}};
+  for (const auto& fault : faults) {
+    for (const char* trigger : {"hit", "from"}) {
+      for (const char* points : {"file.*", "directory.*"}) {
+        int call = 1;
+        while (SaveWithFaults(absl::StrCat(points, "=", fault.action, "@", trigger, "=", call), fault.code) > 0) ++call;
+        EXPECT_GT(call, 4) << points;
+      }
+    }
+  }
+}
+
+TEST_F(WeightsWriterTest, SurvivesTornWrites) {
+  for (int write = 1; write <= 3; ++write) {
+    for (const int kept : {0, 1, 7, 8, 511, 512, 4096}) {
+      EXPECT_EQ(SaveWithFaults(absl::StrCat("file.write=torn(", kept, ")@hit=", write), absl::StatusCode::kUnavailable),
+                1u);
+      EXPECT_FALSE(std::filesystem::exists(directory_ + "/job-1"));
+      // Nothing is left behind, either.
+      EXPECT_TRUE(std::filesystem::is_empty(directory_));
+    }
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/logging.h"
 #include "common/base/status_macros.h"
 #include "server/coordinator/proto_time.h"
@@ -150,6 +151,7 @@ void Coordinator::CheckLeases(absl::Time now) {
   const Membership::Expired expired = membership_.Expire();
   for (const std::string& node_id : expired.lost) {
     spdlog::warn("node {} lost: no heartbeat for {}", node_id, absl::FormatDuration(options_.membership.lease));
+    PassFailpoint(Failpoint::kCoordinatorLeaseExpired);
     metrics_.RemoveNode(node_id);
     const auto link = links_.find(node_id);
     if (link != links_.end()) {
@@ -235,6 +237,7 @@ void Coordinator::SchedulePending() {
   const std::vector<Decision> decisions = ScheduleJobs(pending, Capacity(), options);
   for (size_t i = 0; i < jobs.size(); ++i) {
     const Decision& decision = decisions[i];
+    if (decision.kind == Decision::Kind::kPlace) PassFailpoint(Failpoint::kCoordinatorPlace);
     const absl::Status status = Transition(*jobs[i], [&](JobMachine& machine) {
       if (decision.kind == Decision::Kind::kPlace) machine.OnPlaced(decision.placement);
       if (decision.kind == Decision::Kind::kWait) machine.OnWaiting(decision.reason, decision.message);

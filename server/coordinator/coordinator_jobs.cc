@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/ids.h"
 #include "common/base/status_macros.h"
 #include "common/config/job_spec.h"
@@ -106,6 +107,7 @@ absl::StatusOr<v1::SubmitJobResponse> Coordinator::Submit(const v1::SubmitJobReq
   v1::JobSpec spec = request.spec();
   RETURN_IF_ERROR(FillDefaultsAndValidate(spec));
   ASSIGN_OR_RETURN(const ArenaDemand demand, PlanArena(spec));
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kCoordinatorSubmit));
 
   absl::MutexLock lock(&mutex_);
   if (stopping_) return absl::UnavailableError("the coordinator is stopping");

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/logging.h"
 #include "common/config/version.h"
 #include "common/rpc/error_status.h"
@@ -49,6 +50,9 @@ void Coordinator::SendTo(const NodeRef& node, const v1::CoordinatorMessage& mess
   const auto link = links_.find(node.node_id);
   // Not connected, or another incarnation by now: it gets the command when it registers, or is lost.
   if (link == links_.end() || !(sessions_.at(link->second).node == node)) return;
+  if (const absl::Status injected = HitFailpoint(Failpoint::kCoordinatorCommand); !injected.ok()) {
+    return EndSession(link->second, injected);
+  }
   link->second->Send(message);
 }
 
@@ -82,7 +86,8 @@ void Coordinator::OnDaemonMessage(SessionLink* link, const v1::DaemonMessage& me
 }
 
 void Coordinator::OnRegister(SessionLink* link, const v1::Register& registration) {
-  const absl::Status status = membership_.Register(registration);
+  absl::Status status = HitFailpoint(Failpoint::kCoordinatorRegister);
+  if (status.ok()) status = membership_.Register(registration);
   if (!status.ok()) {
     spdlog::warn("registration refused: {}", EscapeLogMessage(status.message()));
     v1::CoordinatorMessage refused;
@@ -134,7 +139,8 @@ void Coordinator::ResumeJobs(SessionLink* link, const NodeRef& node, const v1::R
 }
 
 void Coordinator::OnHeartbeat(SessionLink* link, const NodeRef& node, const v1::Heartbeat& heartbeat) {
-  const absl::Status status = membership_.Renew(node.node_id, node.incarnation, heartbeat.memory_used_bytes());
+  absl::Status status = HitFailpoint(Failpoint::kCoordinatorHeartbeat);
+  if (status.ok()) status = membership_.Renew(node.node_id, node.incarnation, heartbeat.memory_used_bytes());
   if (!status.ok()) return EndSession(link, status);
   v1::CoordinatorMessage ack;
   ack.mutable_heartbeat_ack()->set_sequence(heartbeat.sequence());
@@ -143,6 +149,10 @@ void Coordinator::OnHeartbeat(SessionLink* link, const NodeRef& node, const v1::
 
 void Coordinator::OnReport(SessionLink* link, const NodeRef& node, const v1::JobReport& report) {
   if (report.has_trace()) return OnTraceReport(node, report);
+  if (report.number() != 0) {
+    const absl::Status injected = HitFailpoint(Failpoint::kCoordinatorReport);
+    if (!injected.ok()) return EndSession(link, injected);
+  }
   ActiveJob* job = FindActive(report.job_id());
   if (job != nullptr && (report.has_progress() || report.has_server_progress())) {
     OnProgress(*job, node, report);
@@ -152,6 +162,8 @@ void Coordinator::OnReport(SessionLink* link, const NodeRef& node, const v1::Job
     if (!status.ok()) return EndSession(link, status);
   }
   if (report.number() == 0) return;
+  const absl::Status injected = HitFailpoint(Failpoint::kCoordinatorReportStored);
+  if (!injected.ok()) return EndSession(link, injected);
   v1::CoordinatorMessage ack;
   ack.mutable_report_ack()->set_number(report.number());
   link->Send(ack);

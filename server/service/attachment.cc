@@ -2,12 +2,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 
 namespace paramd {
 
 absl::StatusOr<std::shared_ptr<const Attachment>> Attachment::Open(const SharedMemoryName& name,
                                                                    ServerMetrics& metrics) {
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kServerAttach));
   ASSIGN_OR_RETURN(std::shared_ptr<AttachedSegment> segment,
                    AttachedSegment::Open(name.pid, name.fd, name.bytes, name.token.view()));
   return std::shared_ptr<const Attachment>(new Attachment(std::move(segment), metrics));

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/error_status.h"
 #include "server/service/wire.h"
@@ -50,6 +51,7 @@ void ExchangeStream::OnReadDone(bool ok) {
   InboundSlot& slot = *reading_;
   slot.bytes = static_cast<int64_t>(slot.message.buffer.Length());
   refusal_ = DecodeRequest(slot.message);
+  if (refusal_.ok()) refusal_ = HitFailpoint(Failpoint::kServerReceive);
   if (!refusal_.ok()) {  // Not even an id to answer to.
     broken_ = true;
     return EndReading();
@@ -125,6 +127,7 @@ void ExchangeStream::Advance() {
 }
 
 void ExchangeStream::Write(OpenRequest& open) {
+  PassFailpoint(Failpoint::kServerAnswer);
   FillResponse(open.answer, open.request_id, options_.transport == Transport::kTcp, header_);
   const absl::string_view payload = PayloadOf(open.answer);
   if (payload.empty()) {
@@ -142,6 +145,7 @@ void ExchangeStream::Write(OpenRequest& open) {
 
 void ExchangeStream::OnWriteDone(bool ok) {
   write_baton_.load(std::memory_order_acquire);
+  PassFailpoint(Failpoint::kServerAnswered);
   Close(*std::exchange(writing_, nullptr));
   if (!ok) Break();
   Advance();

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/rpc/error_status.h"
 #include "server/service/wire.h"
 
@@ -30,6 +31,7 @@ void FetchStream::Next() {
     return End(MakeError(absl::StatusCode::kFailedPrecondition, "JOB_RELEASED", "the job was released meanwhile"));
   }
   if (next_ == job->plan().local_chunks.size()) return End(absl::OkStatus());
+  if (const absl::Status injected = HitFailpoint(Failpoint::kServerFetch); !injected.ok()) return End(injected);
   const int chunk = job->plan().local_chunks[next_++];
   job->GetSnapshot(
       chunk, [self = shared_from_this(), chunk](const SnapshotPointer& snapshot) { self->Write(chunk, snapshot); });

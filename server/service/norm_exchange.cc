@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "common/base/failpoint.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/error_status.h"
 #include "grpcpp/alarm.h"
@@ -23,6 +24,9 @@ class NormExchange::Call : public std::enable_shared_from_this<Call> {
         done_(std::move(done)) {}
 
   void Attempt() {
+    if (const absl::Status injected = HitFailpoint(Failpoint::kServerNormSend); !injected.ok()) {
+      return OnAnswer(ToGrpcStatus(injected));
+    }
     auto context = std::make_shared<grpc::ClientContext>();
     context->set_deadline(absl::ToChronoTime(deadline_));
     {

@@ -106,7 +106,10 @@ absl::Status ParameterService::Route(InboundSlot& slot) {
   request.payload = slot.message.payload();
   request.shared_answer = {};
   RETURN_IF_ERROR(ResolveSharedMemory(header, state.attachment.get(), chunk.elements(), request));
-  RETURN_IF_ERROR(CheckPayload(header, request.payload));
+  if (absl::Status status = CheckPayload(header, request.payload); !status.ok()) {
+    slot.job->metrics().dropped_damaged.Increment();
+    return status;
+  }
   threads_.Submit(slot.job->OwnerOf(chunk), slot, now);
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 
 namespace paramd {
@@ -83,7 +84,9 @@ void ServerJob::Handle(const ChunkRequest& request) {
   OwnerState& owner = StateOf(chunk);
   const absl::Time start = environment_.clock.Now();
   const int64_t start_ns = trace_.Now();
+  if (request.push) PassFailpoint(Failpoint::kServerHandle);
   chunk.Handle(request, owner.actions);
+  if (request.push) PassFailpoint(Failpoint::kServerHandled);
   const absl::Time end = environment_.clock.Now();
   if (request.push) RecordSpan(chunk, owner.actions.applied.empty() ? "sum" : "apply", request.step, start_ns);
   if (request.push) {
@@ -140,6 +143,7 @@ void ServerJob::PostToChunks(std::function<void(Chunk& chunk, ChunkActions& acti
 
 void ServerJob::Dispatch(Chunk& chunk, OwnerState& owner) {
   ChunkActions& actions = owner.actions;
+  if (!actions.applied.empty()) PassFailpoint(Failpoint::kServerApplied);
   CountApplied(chunk, owner);
   // Before the answers: nobody gets to the next step before this one's norms are known.
   if (actions.norm.has_value()) OnLocalNorm(*actions.norm, owner);
@@ -270,6 +274,7 @@ absl::StatusOr<uint64_t> ServerJob::ReduceNorm(const v1::ReduceNormRequest& requ
                      absl::StrCat("server ", plan().server_index, " adds up no norms for job ", plan().job_id));
   }
   RETURN_IF_ERROR(shard_.CheckGeneration(request.generation()));
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kServerNormReceive));
   uint64_t number = 0;
   {
     absl::MutexLock lock(&norm_mutex_);
@@ -330,6 +335,7 @@ void ServerJob::OnTotal(uint64_t step, double squared_norm) {
     }
   }
   if (!plan().needs_total_norm()) return;
+  PassFailpoint(Failpoint::kServerNormTotal);
   PostToChunks(
       [step, squared_norm](Chunk& chunk, ChunkActions& actions) { chunk.OnTotalNorm(step, squared_norm, actions); });
 }

@@ -76,7 +76,7 @@ ServerMetrics::ServerMetrics(std::shared_ptr<prometheus::Registry> registry, int
       gradients_dropped_(
           BuildCounter()
               .Name("paramd_gradients_dropped_total")
-              .Help("Gradients not applied: sent again, of another generation or incarnation, not finite.")
+              .Help("Gradients not applied: sent again, damaged, of another generation or incarnation, not finite.")
               .Register(*registry_)),
       staleness_(BuildHistogram()
                      .Name("paramd_gradient_staleness_steps")
@@ -173,6 +173,7 @@ JobMetrics::JobMetrics(ServerMetrics& metrics, const JobPlan& plan)
                                                  ServerMetrics::DurationBuckets())),
       updates_applied(
           metrics.updates_applied_.Add(WithJob(plan, {{"optimizer", OptimizerName(plan.spec.optimizer().type())}}))),
+      dropped_damaged(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "damaged"}}))),
       dropped_duplicate(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "duplicate"}}))),
       dropped_fenced(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "fenced"}}))),
       dropped_non_finite(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "nonfinite"}}))),
@@ -192,7 +193,7 @@ JobMetrics::JobMetrics(ServerMetrics& metrics, const JobPlan& plan)
 
 JobMetrics::~JobMetrics() {
   metrics_.updates_applied_.Remove(&updates_applied);
-  for (auto* counter : {&dropped_duplicate, &dropped_fenced, &dropped_non_finite}) {
+  for (auto* counter : {&dropped_damaged, &dropped_duplicate, &dropped_fenced, &dropped_non_finite}) {
     metrics_.gradients_dropped_.Remove(counter);
   }
   metrics_.staleness_.Remove(&staleness);

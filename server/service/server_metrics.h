@@ -109,6 +109,7 @@ class JobMetrics {
   TransferMetrics pulls;
   prometheus::Histogram& apply_duration;  // Shared by the jobs with this optimizer.
   prometheus::Counter& updates_applied;
+  prometheus::Counter& dropped_damaged;
   prometheus::Counter& dropped_duplicate;
   prometheus::Counter& dropped_fenced;
   prometheus::Counter& dropped_non_finite;

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
+#include "common/base/status_macros.h"
 
 namespace paramd {
 
@@ -52,6 +54,7 @@ absl::Status FillChunkRequest(const RequestHeader& header, absl::Time now, absl:
 
 absl::Status CheckPayload(const RequestHeader& header, const PayloadView& payload) {
   if (header.crc32c == 0 || header.operation == v1::OPERATION_PULL) return absl::OkStatus();
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kServerChecksum));
   const uint32_t actual = Crc32c(payload);
   if (actual == header.crc32c) return absl::OkStatus();
   return MakeError(absl::StatusCode::kDataLoss, "CHECKSUM_MISMATCH",

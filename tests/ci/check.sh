@@ -62,6 +62,7 @@ main() {
   check "shell scripts" scripts
   check "python scripts" python
   check "layers, visibility, text" python3 tests/ci/layering.py
+  check "failpoints" python3 tests/ci/failpoints.py
   [ $tests -eq 0 ] || check "tests" deploy/test
   if [ $sanitizers -eq 1 ]; then
     check "address sanitizer" sanitize asan

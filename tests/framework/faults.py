@@ -71,6 +71,7 @@ class Run:
     def wait(self, seconds=60):
         """Until the job is over, in whatever way; returns this."""
         eventually(lambda: self.look()["state"] in TERMINAL, f"job {self.job_id} to end", seconds)
+        self.look()  # What happened between the last metrics and the end.
         return self
 
     def metric(self, daemon, series, label=""):

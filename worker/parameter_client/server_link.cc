@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/shared_memory.h"
 #include "common/partition/codec_plan.h"
 #include "common/tensor/payload.h"
@@ -60,6 +62,7 @@ void ServerLink::Connect() {
   const bool offer = local && options_.client.shared_memory && options_.client.segment != nullptr;
   wants_checksum_ = !local || options_.client.checksum == ChecksumPolicy::kAlways;
   attachment_ = offer && !attach_given_up_ ? Attachment::kWanted : Attachment::kNone;
+  PassFailpoint(Failpoint::kClientConnect);
   broken_ = writing_ = answered_ = false;
   stream_ = new ParameterStream(*this);  // Deletes itself before OnEnded.
   stream_->Start(transport_.channel());
@@ -160,7 +163,9 @@ void ServerLink::Pump() {
     stream = PrepareWrite(options);
   }
   // While `writing_` is set nobody else writes, and nobody releases the stream.
-  if (stream != nullptr) stream->Write(options);
+  if (stream == nullptr) return;
+  PassFailpoint(Failpoint::kClientSend);
+  stream->Write(options);
 }
 
 ParameterStream* ServerLink::PrepareWrite(grpc::WriteOptions& options) {
@@ -179,6 +184,10 @@ ParameterStream* ServerLink::PrepareWrite(grpc::WriteOptions& options) {
     // The grace covers the way; the server counts its deadline from arrival.
     request->answer_by = absl::Now() + options_.client.request_deadline + options_.client.answer_grace;
     stream_->message() = Encode(*request);
+    if (request->call.push && !request->landing_offered && SwitchFailpoint(Failpoint::kClientSendTwice)) {
+      stats_.in_flight_bytes -= std::exchange(request->in_flight_bytes, 0);
+      table_.MarkUnsent(*request);
+    }
     const bool more = Sendable() != nullptr;
     if (more && stream_->message().Length() <= kSmallMessageBytes) options.set_buffer_hint();
   }
@@ -213,6 +222,7 @@ grpc::ByteBuffer ServerLink::Encode(OpenRequest& request) {
       push.has_crc32c = true;
     }
     if (wants_checksum_) header.crc32c = push.crc32c;
+    if (wants_checksum_ && SwitchFailpoint(Failpoint::kClientSendDamaged)) header.crc32c ^= 0x80000000u;
     if (Shareable(push.bytes.data(), push.bytes.size())) {
       header.shared_payload_offset = client.segment->OffsetOf(push.bytes.data());
       header.shared_payload_bytes = push.bytes.size();

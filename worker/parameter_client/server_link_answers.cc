@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/rpc/error_status.h"
 #include "common/trace/trace_recorder.h"
 #include "spdlog/spdlog.h"
@@ -30,6 +31,7 @@ bool Permanent(grpc::StatusCode code) {
 void ServerLink::OnResponse(ParameterStream& stream, const InboundResponse& response) {
   const uint64_t id = response.header.request_id;
   absl::Status status = AnswerStatus(response.header);
+  if (status.ok()) status = HitFailpoint(Failpoint::kClientReceive);
   absl::Span<float> landing;
   bool offered = false;
   {
@@ -44,6 +46,7 @@ void ServerLink::OnResponse(ParameterStream& stream, const InboundResponse& resp
     }
   }
   // Only this stream's reads, one at a time, end the link's requests: the landing is ours while the mutex is not held.
+  if (status.ok() && !landing.empty()) status = HitFailpoint(Failpoint::kClientLand);
   if (status.ok() && !landing.empty()) status = LandWeights(response, pull_codec_, offered, landing);
   absl::Status fatal;
   {

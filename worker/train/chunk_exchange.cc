@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 #include "worker/parameter_client/encoded_buffers.h"
 
@@ -196,6 +197,7 @@ absl::Status ChunkExchange::PushTraced(int chunk) {
 }
 
 absl::Status ChunkExchange::Push(int chunk) {
+  PassFailpoint(Failpoint::kWorkerPush);
   awaited_[chunk] = ahead_ = true;
   if (!sync_) {
     const PullPart pull = {.min_clock = step_ + 1 > staleness_ ? step_ + 1 - staleness_ : 0, .landing = Landing(chunk)};

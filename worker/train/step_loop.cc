@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 #include "worker/train/evaluator.h"
 
@@ -57,6 +58,7 @@ void StepLoop::EndTracedStep(uint64_t step) {
 }
 
 absl::Status StepLoop::RunStep(uint64_t step) {
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWorkerStep));
   if (options_.trace != nullptr) options_.trace->BeginStep(step);
   exchange_.BeginStep(step);
   StepReport report = {.step = step};
@@ -67,6 +69,7 @@ absl::Status StepLoop::RunStep(uint64_t step) {
     if (i == 0 && step > 0) EndTracedStep(step - 1);
   }
   RETURN_IF_ERROR(exchange_.EndStep());
+  PassFailpoint(Failpoint::kWorkerStepDone);
   exchange_.lane().Stop();
   report.push += exchange_.TakeTimes().push;
   report.loss = loss / options_.slots.count;
@@ -88,6 +91,7 @@ absl::Status StepLoop::RunSlot(uint64_t step, uint32_t i, StepReport& report, do
   const absl::Time begin = absl::Now();
   exchange_.lane().Switch("data", step);
   sampler_.SamplesOf(step, slot, samples_);
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWorkerDataRead));
   RETURN_IF_ERROR(options_.data.Fill(Dataset::Split::kTrain, samples_, batch_));
   const absl::Time filled = absl::Now();
   exchange_.lane().Switch("forward", step);
@@ -118,6 +122,7 @@ absl::Status StepLoop::RunSlot(uint64_t step, uint32_t i, StepReport& report, do
 
 absl::Status StepLoop::RunEvaluation(uint64_t step) {
   if (options_.data.validation_samples() == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kWorkerEvaluate));
   exchange_.lane().Switch("evaluate", step);
   RETURN_IF_ERROR(exchange_.WaitForAll());
   const absl::Time begin = absl::Now();

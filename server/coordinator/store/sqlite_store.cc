@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/error.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 #include "server/coordinator/store/sqlite_statement.h"
 
@@ -97,9 +98,12 @@ absl::Status SqliteStore::Prepare() {
 }
 
 absl::Status SqliteStore::Apply(const StoreBatch& batch) {
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kStoreBegin));
   RETURN_IF_ERROR(SqliteExecute(db_.get(), "begin", "BEGIN IMMEDIATE"));
   absl::Status status = ApplyRows(batch);
+  if (status.ok()) status = HitFailpoint(Failpoint::kStoreCommit);
   if (status.ok()) status = SqliteExecute(db_.get(), "commit", "COMMIT");
+  if (status.ok()) PassFailpoint(Failpoint::kStoreCommitted);
   // Some errors (disk full) have rolled back already.
   if (!status.ok() && sqlite3_get_autocommit(db_.get()) == 0)
     SqliteExecute(db_.get(), "roll back", "ROLLBACK").IgnoreError();
@@ -143,6 +147,7 @@ absl::Status SqliteStore::DeleteJob(const std::string& job_id) {
 }
 
 absl::StatusOr<JobRecord> SqliteStore::GetOne(SqliteStatement& statement, const std::string& key) {
+  RETURN_IF_ERROR(HitFailpoint(Failpoint::kStoreRead));
   statement.Bind(1, absl::string_view(key));
   ASSIGN_OR_RETURN(const bool found, statement.Step());
   if (!found) return absl::NotFoundError(absl::StrCat("no job ", key));
