@@ -1,6 +1,7 @@
 #include "server/checkpoint/weights_writer.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/ids.h"
+#include "common/base/random_read_file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/call.h"
@@ -118,6 +120,24 @@ absl::Status WriteSpec(const JobPlan& plan, const std::string& directory) {
   return file.SyncAndClose();
 }
 
+// The job's directory may be there already, with its checkpoints; and, when the job went on from one of them, with the
+// weights that it was cancelled with. The weights come last: with them the directory is complete.
+absl::Status PutInPlace(const JobPlan& plan, const std::string& temporary, const std::string& directory) {
+  const absl::StatusOr<std::vector<std::string>> names = ListDirectory(directory);
+  if (absl::IsNotFound(names.status())) return RenameDirectory(temporary, directory);
+  RETURN_IF_ERROR(names.status());
+  for (const std::string& name : *names) {
+    const bool own = name == kSpecFile || name == kWeightsFile;
+    if (name == "checkpoints" || (own && !plan.restore_directory.empty())) continue;
+    return FileError(EEXIST, "save to", directory);
+  }
+  for (const char* name : {kSpecFile, kWeightsFile}) {
+    RETURN_IF_ERROR(RenameFile(absl::StrCat(temporary, "/", name), absl::StrCat(directory, "/", name)));
+    RETURN_IF_ERROR(SyncDirectory(directory));
+  }
+  return RemoveTree(temporary);
+}
+
 absl::Status WriteDirectory(const JobPlan& plan, const ArenaAssembly& assembly, const std::string& temporary,
                             const std::string& directory, v1::WeightsSaved& saved) {
   RETURN_IF_ERROR(EnsureDirectory(temporary));
@@ -126,7 +146,7 @@ absl::Status WriteDirectory(const JobPlan& plan, const ArenaAssembly& assembly, 
   RETURN_IF_ERROR(WriteSpec(plan, temporary));
   RETURN_IF_ERROR(SyncDirectory(temporary));
   RETURN_IF_ERROR(HitFailpoint(Failpoint::kWeightsWritten));
-  RETURN_IF_ERROR(RenameDirectory(temporary, directory));
+  RETURN_IF_ERROR(PutInPlace(plan, temporary, directory));
   PassFailpoint(Failpoint::kWeightsSaved);
   return absl::OkStatus();
 }
