@@ -96,6 +96,18 @@ DISK = [
 ]
 
 
+# Points that a job without faults passes: by rules that do nothing but count.
+PASSED = [
+    *("file.*", "directory.*", "session.*", "coordinator.*", "store.*", "server.*", "weights.*", "worker.*"),
+    *("client.connect", "client.send", "client.receive", "client.land"),
+]
+# Not in such a job: what only a fault brings about, reads of files and jobs that it has no need of, and shared memory.
+NOT_PASSED = {
+    *("directory.remove", "file.open", "file.read", "session.lease.lost", "coordinator.lease.expired"),
+    *("store.read", "server.attach"),
+}
+
+
 class FailpointsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -114,6 +126,24 @@ class FailpointsTest(unittest.TestCase):
                 for daemons, series, label, least in counted:
                     self.assertGreaterEqual(run.metric(daemons, series, label), least, series)
                 self.assertEqual(run.job["final_weights_sha256"], self.expected)
+
+    def test_a_job_passes_the_points(self):
+        counting = ";".join(f"{points}=delay(0)" for points in PASSED)
+        daemons = ("coordinator", "server-0", "server-1", "worker-0", "worker-1")
+        with FaultCluster({name: counting for name in daemons}, **CLUSTER) as cluster:
+            run = cluster.run(fault_spec(cluster.directory))
+            self.assertEqual(run.job["final_weights_sha256"], self.expected)
+            hits = run.by_label("paramd_failpoint_hits_total", "name")
+            self.assertGreaterEqual(len(hits), 50)
+            self.assertEqual({name for name, count in hits.items() if count == 0} - NOT_PASSED, set())
+
+    def test_refused_shared_memory_goes_through_the_socket(self):
+        failpoints = {"server-0": "server.attach=fail(RESOURCE_EXHAUSTED,no room for maps)"}
+        with FaultCluster(failpoints, worker_flags=(), **CLUSTER) as cluster:
+            run = cluster.run(fault_spec(cluster.directory))
+            self.assert_fired(run, failpoints)
+            self.assertEqual(run.metric("worker", "paramd_worker_shared_memory_refusals_total"), 2)
+            self.assertEqual(run.job["final_weights_sha256"], self.expected)
 
     def test_pushes_of_async_jobs_are_applied_once(self):
         # The delay leaves time to look at the counters between the last update and the job's end.

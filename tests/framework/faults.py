@@ -82,6 +82,15 @@ class Run:
             if name.startswith(daemon) and known == series and label in labels
         )
 
+    def by_label(self, series, label):
+        """The values of a series over all daemons, added up by the value of a label."""
+        sums = {}
+        for (_, known, labels), value in self._series.items():
+            found = re.search(label + r'="([^"]*)"', labels)
+            if known == series and found:
+                sums[found[1]] = sums.get(found[1], 0) + value
+        return sums
+
     def fired(self, daemon):
         """How often the daemon's failpoints did something."""
         return self.metric(daemon, "paramd_failpoint_fired_total")
