@@ -3,6 +3,10 @@
 //   ClusterClient client("127.0.0.1:7070", absl::Seconds(10));
 //   ASSIGN_OR_RETURN(v1::Job job, client.GetJob("gpt-austen-x3k9qz"));
 //
+// Of several coordinators, "a:7070,b:7070", it finds the one that leads, and waits for one to be elected, within the
+// request timeout. A call whose answer was lost is then made again; SubmitJob gets a request id for that, and a job
+// that is gone when DeleteJob is repeated was deleted.
+//
 // When nobody answers in time, every call fails with kUnavailable, reason COORDINATOR_UNREACHABLE, and
 // "cannot reach the coordinator at ADDRESS: ..."; with kUnauthenticated, reason TLS_REFUSED, and the same when who
 // answers is not who it should be. Thread safe.
@@ -15,9 +19,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/rpc/coordinator_choice.h"
 #include "common/rpc/credentials.h"
 #include "grpcpp/client_context.h"
 #include "proto/cluster.grpc.pb.h"
@@ -27,11 +34,12 @@ namespace paramd {
 
 class ClusterClient {
  public:
-  // Null `credentials`: plain text.
-  ClusterClient(std::string address, absl::Duration request_timeout,
+  // `addresses` as ParseCoordinatorList takes them. Null `credentials`: plain text.
+  ClusterClient(const std::string& addresses, absl::Duration request_timeout,
                 std::shared_ptr<const Credentials> credentials = nullptr);
 
-  const std::string& address() const { return address_; }
+  // The coordinator that is asked first, now.
+  std::string address() const;
   const std::shared_ptr<const Credentials>& credentials() const { return credentials_; }
 
   absl::StatusOr<v1::SubmitJobResponse> SubmitJob(const v1::SubmitJobRequest& request);
@@ -50,14 +58,29 @@ class ClusterClient {
                         const std::function<bool(const v1::WatchJobResponse&)>& on_update);
 
  private:
-  absl::Status Result(const grpc::Status& status) const;
-  void Prepare(grpc::ClientContext& context) const;
+  struct Stubs {
+    Stubs(const std::string& coordinator, const std::shared_ptr<const Credentials>& credentials);
+    const std::string address;
+    std::unique_ptr<v1::JobService::Stub> jobs;
+    std::unique_ptr<v1::ClusterService::Stub> cluster;
+  };
+  // One attempt of a unary call.
+  using Attempt = std::function<grpc::Status(Stubs& stubs, grpc::ClientContext& context)>;
 
-  const std::string address_;
+  size_t coordinators() const;
+  // Of the coordinator that is asked first now.
+  std::shared_ptr<Stubs> Current();
+  // Chooses another coordinator when `stubs` is still the present choice; false: wait before asking it.
+  bool Leave(const Stubs& stubs, const absl::Status& why);
+  // Asks coordinators in turn until one answers or `timeout` is over.
+  absl::Status Call(absl::Duration timeout, const Attempt& attempt);
+  absl::Status Result(const std::string& address, const grpc::Status& status, absl::Duration timeout) const;
+
   const absl::Duration request_timeout_;
   const std::shared_ptr<const Credentials> credentials_;
-  const std::unique_ptr<v1::JobService::Stub> jobs_;
-  const std::unique_ptr<v1::ClusterService::Stub> cluster_;
+  mutable absl::Mutex mutex_;
+  CoordinatorChoice choice_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<Stubs> stubs_ ABSL_GUARDED_BY(mutex_);  // Null when there is no connection worth keeping.
 };
 
 }  // namespace paramd

@@ -22,7 +22,7 @@ struct GlobalOptions {
   std::string request_timeout_text = "10s";  // --request-timeout.
   TlsOptions tls_flags;                      // --tls-*, "" when not given.
 
-  // The coordinator's address: flag, else PARAMCTL_COORDINATOR, else `coordinator:` in
+  // The coordinator's address, or several: flag, else PARAMCTL_COORDINATOR, else `coordinator:` in
   // $XDG_CONFIG_HOME/paramctl/config.yaml (~/.config when unset), else kDefaultCoordinator. kInvalidArgument with the
   // path when the file cannot be read or understood.
   absl::StatusOr<std::string> Coordinator(const Environment& environment) const;

@@ -5,11 +5,13 @@
 #include "absl/strings/str_cat.h"
 #include "client/exit_code.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/coordinator_choice.h"
 
 namespace paramd {
 
 absl::StatusOr<std::unique_ptr<ClusterClient>> Invocation::Connect() const {
-  ASSIGN_OR_RETURN(std::string address, options.Coordinator(environment));
+  ASSIGN_OR_RETURN(const std::string address, options.Coordinator(environment));
+  RETURN_IF_ERROR(ParseCoordinatorList(address).status());
   ASSIGN_OR_RETURN(absl::Duration timeout, options.RequestTimeout());
   ASSIGN_OR_RETURN(const TlsOptions tls, options.Tls(environment));
   ASSIGN_OR_RETURN(std::shared_ptr<const Credentials> credentials, Credentials::Load(tls));

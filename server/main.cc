@@ -12,7 +12,7 @@ namespace {
 
 void AddFlags(CLI::App& app, paramd::ServerOptions& options) {
   paramd::AddDaemonFlags(app, options);
-  app.add_option("--coordinator", options.coordinator, "host:port of the coordinator");
+  app.add_option("--coordinator", options.coordinator, "host:port of the coordinator, or several separated by commas");
   app.add_option("--threads", options.threads, "owner threads; 0: one per hardware thread");
   app.add_option("--memory-limit", options.memory_limit, "memory for jobs: 8GiB, 500MB, 80%");
   app.add_option("--output-dir", options.output_dir, "where weights are saved");

@@ -14,7 +14,7 @@ int64_t PhysicalMemoryBytes() {
 
 absl::Status ServerOptions::Validate() const {
   RETURN_IF_ERROR(CheckDaemonOptions(*this));
-  RETURN_IF_ERROR(CheckAddressFlag("--coordinator", coordinator, false));
+  RETURN_IF_ERROR(CheckCoordinatorFlag("--coordinator", coordinator));
   RETURN_IF_ERROR(CheckRangeFlag("--threads", threads, 0, 1024));
   RETURN_IF_ERROR(ParseBytesFlag("--memory-limit", memory_limit, PhysicalMemoryBytes()).status());
   absl::Duration timeout;

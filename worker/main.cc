@@ -28,7 +28,7 @@ void AddDataPlaneFlags(CLI::App& app, paramd::DataPlaneOptions& options) {
 
 void AddFlags(CLI::App& app, paramd::WorkerOptions& options) {
   paramd::AddDaemonFlags(app, options);
-  app.add_option("--coordinator", options.coordinator, "host:port of the coordinator");
+  app.add_option("--coordinator", options.coordinator, "host:port of the coordinator, or several separated by commas");
   app.add_option("--threads", options.threads, "compute threads per job");
   app.add_option("--job-capacity", options.job_capacity, "jobs at a time");
   AddDataPlaneFlags(app, options.data_plane);

@@ -7,7 +7,7 @@ namespace paramd {
 
 absl::Status WorkerOptions::Validate() const {
   RETURN_IF_ERROR(CheckDaemonOptions(*this));
-  RETURN_IF_ERROR(CheckAddressFlag("--coordinator", coordinator, false));
+  RETURN_IF_ERROR(CheckCoordinatorFlag("--coordinator", coordinator));
   RETURN_IF_ERROR(CheckRangeFlag("--threads", threads, 1, 1024));
   RETURN_IF_ERROR(CheckRangeFlag("--job-capacity", job_capacity, 1, 64));
   return CheckRangeFlag("--streams-per-server", data_plane.streams_per_server, 1, kMaxStreamsPerServer);

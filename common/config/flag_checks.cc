@@ -9,6 +9,7 @@
 #include "common/base/error.h"
 #include "common/base/file.h"
 #include "common/rpc/address.h"
+#include "common/rpc/coordinator_choice.h"
 
 namespace paramd {
 namespace {
@@ -36,6 +37,11 @@ absl::Status CheckAddressFlag(absl::string_view flag, const std::string& address
   if (!parsed.ok()) return InvalidFlag(flag, parsed.status().message());
   if (parsed->port == 0 && !port_0_allowed) return InvalidFlag(flag, absl::StrCat("needs a port, got ", address));
   return absl::OkStatus();
+}
+
+absl::Status CheckCoordinatorFlag(absl::string_view flag, const std::string& addresses) {
+  const absl::Status status = ParseCoordinatorList(addresses).status();
+  return status.ok() ? status : InvalidFlag(flag, status.message());
 }
 
 absl::Status CheckNodeIdFlag(absl::string_view flag, const std::string& node_id) {

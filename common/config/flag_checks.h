@@ -23,6 +23,8 @@ absl::Status InvalidFlag(absl::string_view flag, absl::string_view message);
 
 // host:port; port 0 (any free one) only where `port_0_allowed`.
 absl::Status CheckAddressFlag(absl::string_view flag, const std::string& address, bool port_0_allowed);
+// host:port, or several separated by commas.
+absl::Status CheckCoordinatorFlag(absl::string_view flag, const std::string& addresses);
 // Empty (made up later) or [A-Za-z0-9._-]{1,128}.
 absl::Status CheckNodeIdFlag(absl::string_view flag, const std::string& node_id);
 absl::Status CheckRangeFlag(absl::string_view flag, int64_t value, int64_t low, int64_t high);

@@ -1,7 +1,5 @@
 #include "common/rpc/coordinator_session.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <deque>
 #include <optional>
@@ -10,8 +8,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/boot_time.h"
 #include "common/base/failpoint.h"
+#include "common/rpc/channel_cache.h"
+#include "common/rpc/coordinator_choice.h"
 #include "common/rpc/coordinator_stream.h"
 #include "common/rpc/error_status.h"
 #include "common/rpc/report_buffer.h"
@@ -23,6 +25,12 @@ namespace paramd {
 namespace {
 
 constexpr absl::Duration kWelcomeTimeout = absl::Seconds(10);
+// With several coordinators, of which one may stand still: the next one is asked sooner. While a lease is held, a part
+// of it, so that there is time to find the new leader before it ends.
+constexpr absl::Duration kWelcomeTimeoutOfSeveral = absl::Seconds(3);
+constexpr double kWelcomePart = 0.2;
+constexpr double kSilentPart = 0.3;  // A heartbeat not acknowledged for so long.
+constexpr double kPausePart = 0.1;
 constexpr absl::Duration kGoodbyeTimeout = absl::Seconds(2);
 constexpr absl::Duration kMinHeartbeat = absl::Milliseconds(5);
 // Messages that may wait on a stream; reports stay in the buffer beyond it.
@@ -30,12 +38,7 @@ constexpr size_t kMaxQueued = 256;
 // A stream that is alive but slow is looked at again after this.
 constexpr absl::Duration kQueuePoll = absl::Milliseconds(50);
 
-// Time since boot, sleep included: a lease must not be stretched by a clock that is set or by a machine that slept.
-absl::Duration Now() {
-  timespec now = {};
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  return absl::DurationFromTimespec(now);
-}
+absl::Duration Now() { return BootTime(); }
 
 // What threads hand to the loop. Shared with streams, which may outlive the session.
 struct Mailbox {
@@ -51,6 +54,12 @@ struct Mailbox {
   uint64_t memory_used_bytes ABSL_GUARDED_BY(mutex) = 0;
 };
 
+// An address that is no list is for gRPC to refuse.
+std::vector<std::string> Addresses(const std::string& text) {
+  absl::StatusOr<std::vector<std::string>> addresses = ParseCoordinatorList(text);
+  return addresses.ok() ? *std::move(addresses) : std::vector<std::string>{text};
+}
+
 }  // namespace
 
 class CoordinatorSession::Loop {
@@ -58,7 +67,9 @@ class CoordinatorSession::Loop {
   Loop(CoordinatorSessionOptions options, CoordinatorSessionHandler& handler)
       : options_(std::move(options)),
         handler_(handler),
-        backoff_(options_.reconnect, absl::Uniform<uint64_t>(absl::BitGen())) {}
+        backoff_(options_.reconnect, absl::Uniform<uint64_t>(absl::BitGen())),
+        choice_(Addresses(options_.coordinator_address)),
+        channels_({.credentials = options_.credentials}) {}
 
   void Start();
   void Stop(const std::string& reason);
@@ -77,6 +88,10 @@ class CoordinatorSession::Loop {
   void HandleWelcome(const v1::Welcome& welcome);
   void HandleHeartbeatAck(uint64_t sequence);
   void HandleDone(const absl::Status& status);
+  void Abandon(const absl::Status& why);
+  // When the coordinator is taken for one that stands still.
+  absl::Duration SilentAt() const;
+  absl::Duration WelcomeTimeout() const;
   void RunTimers();
   void SendHeartbeat();
   void SendReports();
@@ -92,8 +107,10 @@ class CoordinatorSession::Loop {
 
   // Used by the loop's thread only.
   Backoff backoff_;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<v1::ClusterService::Stub> stub_;
+  CoordinatorChoice choice_;
+  ChannelCache channels_;
+  std::string address_;                        // Of the current stream's coordinator.
+  uint64_t term_ = 0;                          // The highest welcomed in under this lease.
   std::shared_ptr<CoordinatorStream> stream_;  // Null between connections.
   int stream_number_ = 0;
   bool ready_ = false;    // Welcomed on this stream.
@@ -110,8 +127,6 @@ class CoordinatorSession::Loop {
 };
 
 void CoordinatorSession::Loop::Start() {
-  channel_ = CreateChannel(options_.coordinator_address, {.credentials = options_.credentials});
-  stub_ = v1::ClusterService::NewStub(channel_);
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -150,10 +165,12 @@ void CoordinatorSession::Loop::Run() {
 }
 
 void CoordinatorSession::Loop::Connect() {
+  address_ = choice_.current();
   if (const absl::Status injected = HitFailpoint(Failpoint::kSessionConnect); !injected.ok())
     return HandleDone(injected);
   const int number = ++stream_number_;
-  stream_ = CoordinatorStream::Open(*stub_, [mailbox = mailbox_, number](CoordinatorStream::Event event) {
+  const auto stub = v1::ClusterService::NewStub(channels_.Get(address_));
+  stream_ = CoordinatorStream::Open(*stub, [mailbox = mailbox_, number](CoordinatorStream::Event event) {
     absl::MutexLock lock(&mailbox->mutex);
     mailbox->events.emplace_back(number, std::move(event));
     mailbox->changed.Signal();
@@ -170,7 +187,8 @@ void CoordinatorSession::Loop::Connect() {
 absl::Duration CoordinatorSession::Loop::NextWakeUp(bool unsent) const {
   absl::Duration next = leased_ ? lease_end_ : absl::InfiniteDuration();
   if (stream_ == nullptr) return refused_ ? next : std::min(next, reconnect_at_);
-  if (!ready_) return std::min(next, register_time_ + kWelcomeTimeout);
+  if (!ready_) return std::min(next, register_time_ + WelcomeTimeout());
+  next = std::min(next, SilentAt());
   if (unsent) next = std::min(next, Now() + kQueuePoll);
   return std::min(next, next_heartbeat_);
 }
@@ -223,7 +241,7 @@ void CoordinatorSession::Loop::HandleMessage(const v1::CoordinatorMessage& messa
       return stream_->CloseWrites();
     }
     case v1::CoordinatorMessage::MESSAGE_NOT_SET:
-      spdlog::warn("coordinator {} sent a message of an unknown kind; ignored", options_.coordinator_address);
+      spdlog::warn("coordinator {} sent a message of an unknown kind; ignored", address_);
       return;
     default:
       if (!HitFailpoint(Failpoint::kSessionCommand).ok()) return stream_->Cancel();
@@ -232,21 +250,27 @@ void CoordinatorSession::Loop::HandleMessage(const v1::CoordinatorMessage& messa
 }
 
 void CoordinatorSession::Loop::HandleWelcome(const v1::Welcome& welcome) {
+  if (welcome.term() < term_) {
+    return Abandon(absl::UnavailableError(
+        absl::StrCat("it leads in term ", welcome.term(), ", but was deposed: term ", term_, " has begun")));
+  }
   lease_ = absl::Milliseconds(welcome.lease_ms());
   heartbeat_interval_ = std::max(absl::Milliseconds(welcome.heartbeat_ms()), kMinHeartbeat);
   if (heartbeat_interval_ >= lease_) {
     spdlog::error("coordinator {} offers a lease of {} ms with heartbeats every {} ms; such a lease cannot be kept",
-                  options_.coordinator_address, welcome.lease_ms(), welcome.heartbeat_ms());
+                  address_, welcome.lease_ms(), welcome.heartbeat_ms());
     stream_->Cancel();
     return;
   }
+  term_ = welcome.term();
   ready_ = true;
   leased_ = true;
+  choice_.Served();
   lease_end_ = register_time_ + lease_;
   next_heartbeat_ = Now() + heartbeat_interval_;
   backoff_.Reset();
-  spdlog::info("registered with coordinator {} at {}: lease {} ms, heartbeat {} ms", welcome.coordinator_id(),
-               options_.coordinator_address, welcome.lease_ms(), welcome.heartbeat_ms());
+  spdlog::info("registered with coordinator {} at {}: lease {} ms, heartbeat {} ms", welcome.coordinator_id(), address_,
+               welcome.lease_ms(), welcome.heartbeat_ms());
   {
     absl::MutexLock lock(&mailbox_->mutex);
     mailbox_->welcomed = true;
@@ -266,13 +290,30 @@ void CoordinatorSession::Loop::HandleHeartbeatAck(uint64_t sequence) {
 void CoordinatorSession::Loop::HandleDone(const absl::Status& status) {
   stream_ = nullptr;
   ready_ = false;
-  const absl::Duration pause = backoff_.Next();
+  absl::Duration pause = absl::ZeroDuration();
+  if (!choice_.Next(status)) pause = leased_ ? std::min(backoff_.Next(), lease_ * kPausePart) : backoff_.Next();
   reconnect_at_ = Now() + pause;
   if (refused_) return;
   const std::string cause(status.ok() ? "closed by the coordinator" : status.message());
   const TlsHint hint = ExplainTls(cause, options_.credentials != nullptr);
-  spdlog::warn("session with coordinator {} ended ({}{}); trying again in {} ms", options_.coordinator_address, cause,
-               std::string(hint.text), absl::ToInt64Milliseconds(pause));
+  spdlog::warn("session with coordinator {} ended ({}{}); trying {} in {} ms", address_, cause, std::string(hint.text),
+               choice_.current(), absl::ToInt64Milliseconds(pause));
+}
+
+void CoordinatorSession::Loop::Abandon(const absl::Status& why) {
+  stream_->Cancel();
+  HandleDone(why);
+}
+
+// One coordinator alone is waited for until the lease ends: there is nobody else to ask.
+absl::Duration CoordinatorSession::Loop::SilentAt() const {
+  if (choice_.size() == 1 || heartbeats_.empty()) return absl::InfiniteDuration();
+  return heartbeats_.front().second + std::max(lease_ * kSilentPart, 2 * heartbeat_interval_);
+}
+
+absl::Duration CoordinatorSession::Loop::WelcomeTimeout() const {
+  if (choice_.size() == 1) return kWelcomeTimeout;
+  return leased_ ? lease_ * kWelcomePart : kWelcomeTimeoutOfSeveral;
 }
 
 void CoordinatorSession::Loop::RunTimers() {
@@ -285,10 +326,10 @@ void CoordinatorSession::Loop::RunTimers() {
   const absl::Duration now = Now();
   if (overflow) LoseLease("too many reports wait for an acknowledgement");
   if (leased_ && now >= lease_end_) LoseLease("no heartbeat was acknowledged in time");
-  if (stream_ != nullptr && !ready_ && !refused_ && now >= register_time_ + kWelcomeTimeout) {
-    stream_->Cancel();
-    HandleDone(absl::DeadlineExceededError("no answer to the registration"));
+  if (stream_ != nullptr && !ready_ && !refused_ && now >= register_time_ + WelcomeTimeout()) {
+    Abandon(absl::DeadlineExceededError("no answer to the registration"));
   }
+  if (ready_ && now >= SilentAt()) Abandon(absl::DeadlineExceededError("it does not acknowledge heartbeats"));
   if (!ready_) return;
   if (now >= next_heartbeat_) SendHeartbeat();
   SendReports();
@@ -307,9 +348,8 @@ void CoordinatorSession::Loop::LoseLease(const char* why) {
     handler_.OnLeaseLost();
   }
   ready_ = false;
-  if (stream_ == nullptr) return;
-  stream_->Cancel();
-  HandleDone(absl::DeadlineExceededError("lease lost"));
+  term_ = 0;  // Nothing is held any more that an old leader could spoil.
+  if (stream_ != nullptr) Abandon(absl::DeadlineExceededError("lease lost"));
 }
 
 void CoordinatorSession::Loop::SendHeartbeat() {

@@ -11,6 +11,10 @@
 // more reports wait than ReportBuffer holds, OnLeaseLost is called once and the daemon registers again with the same
 // incarnation.
 //
+// Of several coordinators it finds the one that leads by asking them in turn and following what standbys say, and looks
+// for another when the leader does not acknowledge heartbeats for a while. A coordinator whose term is lower than one
+// it was welcomed in before, under the same lease, is left: it was deposed.
+//
 // Threading: one thread of its own calls the handler's methods, one at a time; they must not block. Report, welcomed()
 // and SetMemoryUsed are thread safe.
 #ifndef PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
@@ -45,7 +49,7 @@ class CoordinatorSessionHandler {
 };
 
 struct CoordinatorSessionOptions {
-  std::string coordinator_address;
+  std::string coordinator_address;                 // host:port, or several separated by commas.
   std::shared_ptr<const Credentials> credentials;  // TLS. Null: plain text.
   v1::Register registration;                       // Without held_jobs.
   RetryOptions reconnect = {.total = absl::InfiniteDuration()};

@@ -1,14 +1,17 @@
 #include "server/coordinator/cluster_service.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
 #include "common/rpc/error_status.h"
 
 namespace paramd {
 
-SessionReactor::SessionReactor(Coordinator& coordinator) : coordinator_(coordinator) {
+SessionReactor::SessionReactor(const CoordinatorGate& gate, std::shared_ptr<Coordinator> coordinator)
+    : gate_(gate), coordinator_(std::move(coordinator)) {
   StartRead(&message_);  // Before OpenSession, which may finish the call.
-  coordinator_.OpenSession(this);
+  coordinator_->OpenSession(this);
 }
 
 void SessionReactor::Send(const v1::CoordinatorMessage& message) {
@@ -48,10 +51,14 @@ void SessionReactor::Advance() {
 
 void SessionReactor::OnReadDone(bool ok) {
   if (!ok) {  // Half-closed, cancelled, or finished by us.
-    coordinator_.CloseSession(this);
+    coordinator_->CloseSession(this);
     return Close(absl::OkStatus());
   }
-  coordinator_.OnDaemonMessage(this, message_);
+  if (const absl::Status deposed = gate_.Admits(*coordinator_); !deposed.ok()) {
+    coordinator_->CloseSession(this);
+    return Close(deposed);
+  }
+  coordinator_->OnDaemonMessage(this, message_);
   absl::MutexLock lock(&mutex_);
   if (!finished_) StartRead(&message_);
 }
@@ -68,25 +75,30 @@ void SessionReactor::OnWriteDone(bool ok) {
 }
 
 void SessionReactor::OnCancel() {
-  coordinator_.CloseSession(this);
+  coordinator_->CloseSession(this);
   Close(absl::CancelledError("the session was cancelled"));
 }
 
 void SessionReactor::OnDone() {
-  coordinator_.CloseSession(this);
+  coordinator_->CloseSession(this);
   delete this;
 }
 
+RefusedSession::RefusedSession(const absl::Status& why) { Finish(ToGrpcStatus(why)); }
+
 grpc::ServerBidiReactor<v1::DaemonMessage, v1::CoordinatorMessage>* ClusterService::Session(
     grpc::CallbackServerContext*) {
-  return new SessionReactor(coordinator_);  // Deletes itself.
+  absl::StatusOr<std::shared_ptr<Coordinator>> coordinator = gate_.Get();
+  if (!coordinator.ok()) return new RefusedSession(coordinator.status());  // Both delete themselves.
+  return new SessionReactor(gate_, *std::move(coordinator));
 }
 
 grpc::ServerUnaryReactor* ClusterService::ListNodes(grpc::CallbackServerContext* context, const v1::ListNodesRequest*,
                                                     v1::ListNodesResponse* response) {
-  *response = coordinator_.ListNodes();
+  const absl::StatusOr<std::shared_ptr<Coordinator>> coordinator = gate_.Get();
+  if (coordinator.ok()) *response = (*coordinator)->ListNodes();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
+  reactor->Finish(ToGrpcStatus(coordinator.status()));
   return reactor;
 }
 

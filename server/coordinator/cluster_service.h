@@ -1,27 +1,29 @@
-// paramd.v1.ClusterService over the engine: one SessionReactor per daemon's stream.
+// paramd.v1.ClusterService over the engine that leads: one SessionReactor per daemon's stream.
 //
-// Thread safe. Borrows the coordinator, which must outlive the server this service is registered with.
+// Thread safe. Borrows the gate, which must outlive the server this service is registered with.
 #ifndef PARAMD_SERVER_COORDINATOR_CLUSTER_SERVICE_H_
 #define PARAMD_SERVER_COORDINATOR_CLUSTER_SERVICE_H_
 
 #include <deque>
+#include <memory>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/grpcpp.h"
 #include "proto/cluster.grpc.pb.h"
 #include "server/coordinator/coordinator.h"
+#include "server/coordinator/coordinator_gate.h"
 
 namespace paramd {
 
-// One Session stream. Reads go to the engine one by one; messages to the daemon wait in a bounded queue. Deletes itself
-// when the call is done.
+// One Session stream. Reads go to the engine one by one, for as long as the gate admits it; messages to the daemon wait
+// in a bounded queue. Keeps its engine alive. Deletes itself when the call is done.
 class SessionReactor final : public grpc::ServerBidiReactor<v1::DaemonMessage, v1::CoordinatorMessage>,
                              public SessionLink {
  public:
   static constexpr size_t kMaxQueued = 4096;
 
-  explicit SessionReactor(Coordinator& coordinator);
+  SessionReactor(const CoordinatorGate& gate, std::shared_ptr<Coordinator> coordinator);
 
   void Send(const v1::CoordinatorMessage& message) override;
   void Close(const absl::Status& status) override;
@@ -36,7 +38,8 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::DaemonMessage, v
   // Starts the next write, or finishes once the queue of a closed link is empty.
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  Coordinator& coordinator_;
+  const CoordinatorGate& gate_;
+  const std::shared_ptr<Coordinator> coordinator_;
   v1::DaemonMessage message_;  // Being read; the read reaction's own.
 
   absl::Mutex mutex_;                                                 // After the engine's in lock order.
@@ -47,9 +50,16 @@ class SessionReactor final : public grpc::ServerBidiReactor<v1::DaemonMessage, v
   absl::Status status_ ABSL_GUARDED_BY(mutex_);  // Why it was closed.
 };
 
+// A Session stream that nobody leads: ends with the reason. Deletes itself.
+class RefusedSession final : public grpc::ServerBidiReactor<v1::DaemonMessage, v1::CoordinatorMessage> {
+ public:
+  explicit RefusedSession(const absl::Status& why);
+  void OnDone() override { delete this; }
+};
+
 class ClusterService final : public v1::ClusterService::CallbackService {
  public:
-  explicit ClusterService(Coordinator& coordinator) : coordinator_(coordinator) {}
+  explicit ClusterService(const CoordinatorGate& gate) : gate_(gate) {}
 
   grpc::ServerBidiReactor<v1::DaemonMessage, v1::CoordinatorMessage>* Session(
       grpc::CallbackServerContext* context) override;
@@ -57,7 +67,7 @@ class ClusterService final : public v1::ClusterService::CallbackService {
                                       v1::ListNodesResponse* response) override;
 
  private:
-  Coordinator& coordinator_;
+  const CoordinatorGate& gate_;
 };
 
 }  // namespace paramd

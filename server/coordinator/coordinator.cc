@@ -250,20 +250,31 @@ void Coordinator::SchedulePending() {
 void Coordinator::PublishProgress(absl::Time now) {
   const bool flush = now - last_flush_ >= kFlushInterval;
   if (flush) last_flush_ = now;
-  StoreBatch batch;
   for (auto& [ordinal, job] : active_) {
-    if (job.progress_news) {
-      job.progress_news = false;
-      ++job.snapshot_version;
-      metrics_.SetProgress(job.record.job().job_id(), job.record.job().progress());
-      NotifyWatchers(job.record.job().job_id());
+    if (!job.progress_news) continue;
+    job.progress_news = false;
+    ++job.snapshot_version;
+    metrics_.SetProgress(job.record.job().job_id(), job.record.job().progress());
+    NotifyWatchers(job.record.job().job_id());
+  }
+  if (!flush) return;
+  StoreProgress();
+  UpdateMetrics(now);
+}
+
+void Coordinator::StoreProgress() {
+  auto next = active_.begin();
+  while (true) {
+    StoreBatch batch;
+    std::vector<ActiveJob*> stored;
+    for (; next != active_.end() && batch.put_jobs.size() < kMaxBatchItems; ++next) {
+      if (!next->second.progress_dirty) continue;
+      batch.put_jobs.push_back(next->second.record);
+      stored.push_back(&next->second);
     }
-    if (flush && job.progress_dirty) batch.put_jobs.push_back(job.record);
+    if (stored.empty() || !ApplyToStore(batch).ok()) return;  // Logged; the next time tries again.
+    for (ActiveJob* job : stored) job->progress_dirty = false;
   }
-  if (!batch.put_jobs.empty() && ApplyToStore(batch).ok()) {
-    for (auto& [ordinal, job] : active_) job.progress_dirty = false;
-  }
-  if (flush) UpdateMetrics(now);
 }
 
 void Coordinator::UpdateMetrics(absl::Time now) {
@@ -298,11 +309,9 @@ absl::Status Coordinator::Ready() {
   return absl::OkStatus();
 }
 
-void Coordinator::Shutdown() {
+void Coordinator::Shutdown(const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
-  const absl::Status status =
-      MakeError(absl::StatusCode::kUnavailable, "COORDINATOR_STOPPING", "the coordinator is stopping");
   std::vector<SessionLink*> links;
   for (const auto& [link, session] : sessions_) links.push_back(link);
   for (SessionLink* link : links) EndSession(link, status);
@@ -312,11 +321,7 @@ void Coordinator::Shutdown() {
   }
   for (WatchSink* sink : idle) FinishWatch(sink, status);
   FinishAllTraces(status);
-  StoreBatch batch;
-  for (const auto& [ordinal, job] : active_) {
-    if (job.progress_dirty) batch.put_jobs.push_back(job.record);
-  }
-  if (!batch.put_jobs.empty()) ApplyToStore(batch).IgnoreError();  // Logged; only the newest progress numbers are lost.
+  StoreProgress();  // Only the newest numbers are lost when it fails.
 }
 
 }  // namespace paramd

@@ -4,7 +4,7 @@
 //   Coordinator coordinator(options, *store, clock, metrics);
 //   RETURN_IF_ERROR(coordinator.Load());          // jobs of an earlier life
 //   ... every 100 ms: coordinator.Tick();
-//   coordinator.Shutdown();
+//   coordinator.Shutdown(why);
 //
 // Threading: all public methods are thread safe; one mutex guards everything and is held over a store commit
 // (milliseconds). SessionLink, WatchSink and TraceSink are called under that mutex: they queue, and never call back. No
@@ -47,6 +47,7 @@ struct CoordinatorOptions {
   absl::Duration restart_grace = absl::Seconds(5);  // On top of a lease, for daemons to come back after a restart.
   absl::Duration series_linger = absl::Minutes(5);  // A job's metrics outlive it by this.
   std::string coordinator_id;
+  uint64_t term = 0;  // Of the lead, where there are standbys (proto: Welcome.term).
 };
 
 // The coordinator's end of one daemon's Session stream.
@@ -99,8 +100,8 @@ class Coordinator {
   void Tick();
   // OK when the store works and Tick runs.
   absl::Status Ready();
-  // Ends all sessions and watches, and accepts no new ones.
-  void Shutdown();
+  // Ends all sessions and watches with `why` (kUnavailable: their clients come back), and accepts no new ones.
+  void Shutdown(const absl::Status& why);
 
  private:
   struct ActiveJob {
@@ -140,6 +141,8 @@ class Coordinator {
   void SchedulePending() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   ClusterCapacity Capacity() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PublishProgress(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What is new of progress, in batches.
+  void StoreProgress() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateMetrics(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetEnded(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

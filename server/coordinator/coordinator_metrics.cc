@@ -33,8 +33,11 @@ prometheus::Family<prometheus::Gauge>& Gauges(prometheus::Registry& registry, co
 
 }  // namespace
 
-CoordinatorMetrics::CoordinatorMetrics(std::shared_ptr<prometheus::Registry> registry)
+CoordinatorMetrics::CoordinatorMetrics(std::shared_ptr<prometheus::Registry> registry, std::string backend)
     : registry_(std::move(registry)),
+      backend_(std::move(backend)),
+      leader_(Gauges(*registry_, "paramd_coordinator_leader", "1 on the coordinator that leads, 0 on its standbys.")
+                  .Add({})),
       jobs_(Gauges(*registry_, "paramd_jobs", "Jobs known to the coordinator, by state.")),
       nodes_(Gauges(*registry_, "paramd_nodes", "Daemons known to the coordinator, by state.")),
       workers_(Gauges(*registry_, "paramd_workers", "Workers known to the coordinator, by state.")),
@@ -65,6 +68,15 @@ CoordinatorMetrics::CoordinatorMetrics(std::shared_ptr<prometheus::Registry> reg
   StoreDuration("read", absl::InfiniteDuration());
   SetJobs({});
   SetNodes({});
+}
+
+void CoordinatorMetrics::SetLeader(bool leads) { leader_.Set(leads ? 1 : 0); }
+
+void CoordinatorMetrics::Clear() {
+  SetJobs({});
+  SetNodes({});
+  while (!job_series_.empty()) RemoveJob(job_series_.begin()->first);
+  while (!node_series_.empty()) RemoveNode(node_series_.begin()->first);
 }
 
 void CoordinatorMetrics::SetJobs(const std::map<v1::JobState, int64_t>& counts) {
@@ -130,7 +142,7 @@ void CoordinatorMetrics::RemoveJob(const std::string& job_id) {
 }
 
 void CoordinatorMetrics::StoreDuration(const std::string& op, absl::Duration duration) {
-  prometheus::Histogram& histogram = store_duration_.Add({{"op", op}, {"backend", "sqlite"}}, StoreBuckets());
+  prometheus::Histogram& histogram = store_duration_.Add({{"op", op}, {"backend", backend_}}, StoreBuckets());
   if (duration != absl::InfiniteDuration()) histogram.Observe(absl::ToDoubleSeconds(duration));
 }
 

@@ -23,8 +23,13 @@ namespace paramd {
 
 class CoordinatorMetrics {
  public:
-  explicit CoordinatorMetrics(std::shared_ptr<prometheus::Registry> registry);
+  // `backend` of the job store: "sqlite" or "etcd".
+  CoordinatorMetrics(std::shared_ptr<prometheus::Registry> registry, std::string backend);
 
+  // Whether this process leads; one without standbys always does.
+  void SetLeader(bool leads);
+  // Nothing is known of jobs and nodes any more: another process leads.
+  void Clear();
   void SetJobs(const std::map<v1::JobState, int64_t>& counts);
   void JobCompleted(v1::JobState state);
   void QueueWait(absl::Duration wait);
@@ -45,6 +50,8 @@ class CoordinatorMetrics {
   };
 
   const std::shared_ptr<prometheus::Registry> registry_;
+  const std::string backend_;
+  prometheus::Gauge& leader_;
   prometheus::Family<prometheus::Gauge>& jobs_;
   prometheus::Family<prometheus::Gauge>& nodes_;
   prometheus::Family<prometheus::Gauge>& workers_;

@@ -109,6 +109,7 @@ void Coordinator::OnRegister(SessionLink* link, const v1::Register& registration
   welcome.mutable_welcome()->set_lease_ms(absl::ToInt64Milliseconds(options_.membership.lease));
   welcome.mutable_welcome()->set_heartbeat_ms(absl::ToInt64Milliseconds(options_.heartbeat));
   welcome.mutable_welcome()->set_coordinator_id(options_.coordinator_id);
+  welcome.mutable_welcome()->set_term(options_.term);
   link->Send(welcome);
   schedule_wanted_ = true;
   CheckParticipants();  // Jobs of an earlier incarnation are lost now.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/error.h"
 #include "common/base/file.h"
 #include "common/base/ids.h"
 #include "common/base/logging.h"
@@ -41,26 +42,50 @@ CoordinatorOptions CoordinatorServer::EngineOptions(const std::string& id) const
 
 absl::Status CoordinatorServer::Start() {
   RETURN_IF_ERROR(options_.Validate());
-  ASSIGN_OR_RETURN(store_, OpenSqliteStore(absl::StrCat(options_.data_dir, "/paramd.db")));
-  metrics_ = std::make_unique<CoordinatorMetrics>(registry_);
+  ASSIGN_OR_RETURN(const StoreLocation location, options_.ParseStore());
+  const bool standalone = !location.sqlite_path.empty();
+  metrics_ = std::make_unique<CoordinatorMetrics>(registry_, standalone ? "sqlite" : "etcd");
   const std::string id =
       options_.node_id.empty() ? absl::StrCat(HostName(), "-coordinator-", RandomSuffix(6)) : options_.node_id;
-  coordinator_ = std::make_unique<Coordinator>(EngineOptions(id), *store_, clock_, *metrics_);
-  RETURN_IF_ERROR(coordinator_->Load());
+  if (standalone) RETURN_IF_ERROR(LoadFromSqlite(location.sqlite_path, id));
   const absl::Status started = StartServers();
   if (!started.ok()) {
     Stop();
     return started;
   }
-  spdlog::info("coordinator {} {} serves at {}, metrics at port {}, store {}/paramd.db", id, kVersion,
-               AdvertisedAddress(options_.advertise, options_.listen, port()), metrics_port(), options_.data_dir);
+  if (!standalone) StandForElection(location.etcd_endpoints, id);
+  spdlog::info("coordinator {} {} serves at {}, metrics at port {}, store {}", id, kVersion,
+               AdvertisedAddress(options_.advertise, options_.listen, port()), metrics_port(),
+               standalone ? location.sqlite_path : absl::StrCat(options_.etcd_prefix, " in ", etcd_->description()));
   return absl::OkStatus();
+}
+
+absl::Status CoordinatorServer::LoadFromSqlite(const std::string& path, const std::string& id) {
+  ASSIGN_OR_RETURN(store_, OpenSqliteStore(path));
+  coordinator_ = std::make_shared<Coordinator>(EngineOptions(id), *store_, clock_, *metrics_);
+  RETURN_IF_ERROR(coordinator_->Load());
+  gate_.Open(coordinator_, [] { return absl::OkStatus(); });
+  metrics_->SetLeader(true);
+  return absl::OkStatus();
+}
+
+void CoordinatorServer::StandForElection(const std::vector<std::string>& endpoints, const std::string& id) {
+  etcd_ = std::make_unique<EtcdClient>(EtcdOptions{.endpoints = endpoints, .timeout = options_.leader_lease / 3});
+  ElectedEngineOptions options;
+  options.engine = EngineOptions(id);
+  options.tick = kTickInterval;
+  options.leadership.prefix = options_.etcd_prefix;
+  options.leadership.lease = options_.leader_lease;
+  options.leadership.self = {AdvertisedAddress(options_.advertise, options_.listen, port()), id};
+  elected_ = std::make_unique<ElectedEngine>(std::move(options), *etcd_, clock_, *metrics_, gate_,
+                                             [this](bool leads) { runner_->SetServing(leads); });
+  elected_->Start();
 }
 
 absl::Status CoordinatorServer::StartServers() {
   ASSIGN_OR_RETURN(const std::shared_ptr<const Credentials> credentials, Credentials::LoadForServer(options_.tls));
-  job_service_ = std::make_unique<JobService>(*coordinator_);
-  cluster_service_ = std::make_unique<ClusterService>(*coordinator_);
+  job_service_ = std::make_unique<JobService>(gate_);
+  cluster_service_ = std::make_unique<ClusterService>(gate_);
   runner_ = std::make_unique<ServerRunner>(ServerRunnerOptions{.listen_address = options_.listen,
                                                                .credentials = credentials,
                                                                .max_message_bytes = kMaxMessageBytes,
@@ -68,10 +93,15 @@ absl::Status CoordinatorServer::StartServers() {
   runner_->AddService(job_service_.get(), v1::JobService::service_full_name());
   runner_->AddService(cluster_service_.get(), v1::ClusterService::service_full_name());
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start({.listen_address = options_.metrics_listen}, registry_));
-  metrics_server_->AddReadinessCheck("coordinator", [this] { return coordinator_->Ready(); });
+  metrics_server_->AddReadinessCheck("coordinator", [this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const std::shared_ptr<Coordinator> coordinator, gate_.Get());
+    return coordinator->Ready();
+  });
   RETURN_IF_ERROR(runner_->Start());
-  ticker_ = std::thread([this] { TickUntilStopped(); });
-  runner_->SetServing(true);
+  if (coordinator_ != nullptr) {
+    ticker_ = std::thread([this] { TickUntilStopped(); });
+    runner_->SetServing(true);
+  }
   return options_.port_file.empty()
              ? absl::OkStatus()
              : AtomicWriteFile(options_.port_file,
@@ -86,7 +116,11 @@ void CoordinatorServer::Stop() {
   if (stopped_) return;
   stopped_ = true;
   if (runner_ != nullptr) runner_->SetServing(false);
-  if (coordinator_ != nullptr) coordinator_->Shutdown();
+  if (elected_ != nullptr) elected_->Stop();
+  if (coordinator_ != nullptr) {
+    coordinator_->Shutdown(
+        MakeError(absl::StatusCode::kUnavailable, "COORDINATOR_STOPPING", "the coordinator is stopping"));
+  }
   if (runner_ != nullptr) runner_->Drain(kDrainGrace);
   stop_ticking_.Notify();
   if (ticker_.joinable()) ticker_.join();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/error.h"
 #include "common/base/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -82,7 +83,7 @@ class CoordinatorTest : public testing::Test {
     auto store = OpenSqliteStore(":memory:");
     EXPECT_OK(store);
     store_ = std::make_unique<FailingStore>(*std::move(store));
-    metrics_ = std::make_unique<CoordinatorMetrics>(registry_);
+    metrics_ = std::make_unique<CoordinatorMetrics>(registry_, "sqlite");
     coordinator_ = std::make_unique<Coordinator>(CoordinatorOptions(), *store_, clock_, *metrics_);
     EXPECT_OK(coordinator_->Load());
   }
@@ -423,7 +424,7 @@ TEST_F(CoordinatorTest, ShutdownEndsTraces) {
   Train();
   FakeTraceSink sink;
   StartTrace(sink);
-  coordinator_->Shutdown();
+  coordinator_->Shutdown(MakeError(absl::StatusCode::kUnavailable, "COORDINATOR_STOPPING", "stopping"));
   EXPECT_THAT(sink.response, StatusIs(absl::StatusCode::kUnavailable, "COORDINATOR_STOPPING"));
   FakeTraceSink late;
   StartTrace(late);

@@ -18,8 +18,16 @@ void WatchReactor::Finish(const absl::Status& status) {
 
 void WatchReactor::OnWriteDone(bool ok) {
   // A failed write means that the client is gone.
-  if (!ok) coordinator_.CancelWatch(this);
-  coordinator_.WatchReady(this);
+  if (!ok) coordinator_->CancelWatch(this);
+  coordinator_->WatchReady(this);
+}
+
+void WatchReactor::OnCancel() {
+  if (coordinator_ != nullptr) coordinator_->CancelWatch(this);
+}
+
+void TraceReactor::OnCancel() {
+  if (coordinator_ != nullptr) coordinator_->CancelTrace(this);
 }
 
 void TraceReactor::Finish(absl::StatusOr<v1::TraceJobResponse> response) {
@@ -29,46 +37,66 @@ void TraceReactor::Finish(absl::StatusOr<v1::TraceJobResponse> response) {
 
 grpc::Status JobService::SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request,
                                    v1::SubmitJobResponse* response) {
-  absl::StatusOr<v1::SubmitJobResponse> result = coordinator_.Submit(*request);
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::SubmitJobResponse> result = (*coordinator)->Submit(*request);
   if (result.ok()) *response = *std::move(result);
   return ToGrpcStatus(result.status());
 }
 
 grpc::Status JobService::GetJob(grpc::ServerContext*, const v1::GetJobRequest* request, v1::GetJobResponse* response) {
-  absl::StatusOr<v1::Job> result = coordinator_.Get(request->job_id());
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::Job> result = (*coordinator)->Get(request->job_id());
   if (result.ok()) *response->mutable_job() = *std::move(result);
   return ToGrpcStatus(result.status());
 }
 
 grpc::Status JobService::ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
                                   v1::ListJobsResponse* response) {
-  absl::StatusOr<v1::ListJobsResponse> result = coordinator_.List(*request);
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::ListJobsResponse> result = (*coordinator)->List(*request);
   if (result.ok()) *response = *std::move(result);
   return ToGrpcStatus(result.status());
 }
 
 grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(grpc::CallbackServerContext*,
                                                                      const v1::WatchJobRequest* request) {
-  auto* reactor = new WatchReactor(coordinator_);  // Deletes itself.
-  coordinator_.StartWatch(*request, reactor);
+  const auto coordinator = gate_.Get();
+  auto* reactor = new WatchReactor(coordinator.value_or(nullptr));  // Deletes itself.
+  if (coordinator.ok()) {
+    (*coordinator)->StartWatch(*request, reactor);
+  } else {
+    reactor->Finish(coordinator.status());
+  }
   return reactor;
 }
 
 grpc::Status JobService::CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request,
                                    v1::CancelJobResponse* response) {
-  absl::StatusOr<v1::Job> result = coordinator_.Cancel(request->job_id(), request->save());
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::Job> result = (*coordinator)->Cancel(request->job_id(), request->save());
   if (result.ok()) *response->mutable_job() = *std::move(result);
   return ToGrpcStatus(result.status());
 }
 
 grpc::Status JobService::DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) {
-  return ToGrpcStatus(coordinator_.Delete(request->job_id()));
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  return ToGrpcStatus((*coordinator)->Delete(request->job_id()));
 }
 
 grpc::ServerUnaryReactor* JobService::TraceJob(grpc::CallbackServerContext* context, const v1::TraceJobRequest* request,
                                                v1::TraceJobResponse* response) {
-  auto* reactor = new TraceReactor(coordinator_, *response);  // Deletes itself.
-  coordinator_.StartTrace(*request, absl::FromChrono(context->deadline()) - absl::Now(), reactor);
+  const auto coordinator = gate_.Get();
+  auto* reactor = new TraceReactor(coordinator.value_or(nullptr), *response);  // Deletes itself.
+  if (coordinator.ok()) {
+    (*coordinator)->StartTrace(*request, absl::FromChrono(context->deadline()) - absl::Now(), reactor);
+  } else {
+    reactor->Finish(coordinator.status());
+  }
   return reactor;
 }
 

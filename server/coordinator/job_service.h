@@ -1,13 +1,17 @@
-// paramd.v1.JobService over the engine: unary calls on gRPC's synchronous threads, since they wait for the store;
-// WatchJob and TraceJob on the callback API, since watches are many and both are long.
+// paramd.v1.JobService over the engine that leads: unary calls on gRPC's synchronous threads, since they wait for the
+// store; WatchJob and TraceJob on the callback API, since watches are many and both are long.
 //
-// Thread safe. Borrows the coordinator, which must outlive the server this service is registered with.
+// Thread safe. Borrows the gate, which must outlive the server this service is registered with; the reactors keep their
+// engine alive.
 #ifndef PARAMD_SERVER_COORDINATOR_JOB_SERVICE_H_
 #define PARAMD_SERVER_COORDINATOR_JOB_SERVICE_H_
+
+#include <memory>
 
 #include "grpcpp/grpcpp.h"
 #include "proto/job.grpc.pb.h"
 #include "server/coordinator/coordinator.h"
+#include "server/coordinator/coordinator_gate.h"
 #include "server/coordinator/trace_collector.h"
 #include "server/coordinator/watch.h"
 
@@ -16,17 +20,18 @@ namespace paramd {
 // One WatchJob call. Deletes itself when the call is done.
 class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse>, public WatchSink {
  public:
-  explicit WatchReactor(Coordinator& coordinator) : coordinator_(coordinator) {}
+  explicit WatchReactor(std::shared_ptr<Coordinator> coordinator) : coordinator_(std::move(coordinator)) {}
 
   void Send(const v1::WatchJobResponse& response) override;
   void Finish(const absl::Status& status) override;
 
   void OnWriteDone(bool ok) override;
-  void OnCancel() override { coordinator_.CancelWatch(this); }
+  void OnCancel() override;
   void OnDone() override { delete this; }
 
  private:
-  Coordinator& coordinator_;
+  // Null: refused before it came to an engine.
+  const std::shared_ptr<Coordinator> coordinator_;
   v1::WatchJobResponse response_;  // Being written.
 };
 
@@ -34,23 +39,24 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse>
 class TraceReactor final : public grpc::ServerUnaryReactor, public TraceSink {
  public:
   // `response` lives as long as the call.
-  TraceReactor(Coordinator& coordinator, v1::TraceJobResponse& response)
-      : coordinator_(coordinator), response_(response) {}
+  TraceReactor(std::shared_ptr<Coordinator> coordinator, v1::TraceJobResponse& response)
+      : coordinator_(std::move(coordinator)), response_(response) {}
 
   void Finish(absl::StatusOr<v1::TraceJobResponse> response) override;
 
-  void OnCancel() override { coordinator_.CancelTrace(this); }
+  void OnCancel() override;
   void OnDone() override { delete this; }
 
  private:
-  Coordinator& coordinator_;
+  // Null: refused before it came to an engine.
+  const std::shared_ptr<Coordinator> coordinator_;
   v1::TraceJobResponse& response_;
 };
 
 class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<
                              v1::JobService::WithCallbackMethod_TraceJob<v1::JobService::Service>> {
  public:
-  explicit JobService(Coordinator& coordinator) : coordinator_(coordinator) {}
+  explicit JobService(const CoordinatorGate& gate) : gate_(gate) {}
 
   grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitJobRequest* request,
                          v1::SubmitJobResponse* response) override;
@@ -68,7 +74,7 @@ class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<
                                      v1::TraceJobResponse* response) override;
 
  private:
-  Coordinator& coordinator_;
+  const CoordinatorGate& gate_;
 };
 
 }  // namespace paramd

@@ -9,7 +9,13 @@ namespace {
 void AddFlags(CLI::App& app, paramd::CoordinatorServerOptions& options) {
   using paramd::AddDurationFlag;
   paramd::AddDaemonFlags(app, options);
-  app.add_option("--data-dir", options.data_dir, "directory of the job store");
+  app.add_option("--data-dir", options.data_dir, "directory of the job store, unless --store says otherwise");
+  app.add_option("--store", options.store,
+                 "the job store: sqlite:PATH, or etcd:HOST:PORT[,HOST:PORT]... with standbys; else "
+                 "sqlite:<--data-dir>/paramd.db");
+  app.add_option("--etcd-prefix", options.etcd_prefix, "with etcd: before all keys; one for each cluster");
+  AddDurationFlag(app, "--leader-lease", options.leader_lease,
+                  "with etcd: a leader not heard from for so long is deposed");
   AddDurationFlag(app, "--lease", options.lease, "a daemon not heard from for so long is dead");
   AddDurationFlag(app, "--heartbeat", options.heartbeat, "how often daemons report; 0 for a fifth of the lease");
   AddDurationFlag(app, "--restart-grace", options.restart_grace, "beyond a lease, for daemons to return");

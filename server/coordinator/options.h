@@ -6,12 +6,24 @@
 #define PARAMD_SERVER_COORDINATOR_OPTIONS_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/rpc/credentials.h"
 
 namespace paramd {
+
+// Where jobs are kept: --store.
+struct StoreLocation {
+  std::string sqlite_path;                  // Empty: etcd.
+  std::vector<std::string> etcd_endpoints;  // host:port.
+};
+
+// "sqlite:PATH" or "etcd:HOST:PORT[,HOST:PORT]...". kInvalidArgument, INVALID_FLAG.
+absl::StatusOr<StoreLocation> ParseStoreFlag(absl::string_view text);
 
 struct CoordinatorServerOptions {
   std::string listen = "0.0.0.0:7070";  // gRPC. Port 0 takes a free one.
@@ -19,8 +31,11 @@ struct CoordinatorServerOptions {
   std::string metrics_listen = "0.0.0.0:9070";  // HTTP: metrics and health.
   std::string node_id;                          // Default: <host name>-coordinator-<6 random characters>.
   std::string log_level = "info";
-  std::string port_file;                            // Gets {"port":N,"metrics_port":M} once both listen. Empty: none.
-  std::string data_dir = "paramd-data";             // Holds paramd.db; created when missing.
+  std::string port_file;                 // Gets {"port":N,"metrics_port":M} once both listen. Empty: none.
+  std::string data_dir = "paramd-data";  // Holds paramd.db; created when missing. Not used when `store` is set.
+  std::string store;                     // Default: sqlite:<data_dir>/paramd.db.
+  std::string etcd_prefix = "/paramd/";  // With etcd: before all keys; one for each cluster.
+  absl::Duration leader_lease = absl::Seconds(3);   // With etcd: whole seconds, at most half of `lease`.
   absl::Duration lease = absl::Seconds(10);         // 100 ms to an hour.
   absl::Duration heartbeat = absl::ZeroDuration();  // Zero: a fifth of the lease.
   absl::Duration restart_grace = absl::Seconds(5);  // On top of a lease, for daemons to come back after a restart.
@@ -32,7 +47,10 @@ struct CoordinatorServerOptions {
 
   absl::Duration EffectiveHeartbeat() const { return heartbeat > absl::ZeroDuration() ? heartbeat : lease / 5; }
 
-  // Creates data_dir when missing. kInvalidArgument, INVALID_FLAG, with the flag's name.
+  // `store`, or its default. INVALID_FLAG.
+  absl::StatusOr<StoreLocation> ParseStore() const;
+
+  // Creates data_dir when missing and needed. kInvalidArgument, INVALID_FLAG, with the flag's name.
   absl::Status Validate() const;
 };
 

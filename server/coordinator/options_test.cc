@@ -1,5 +1,6 @@
 #include "server/coordinator/options.h"
 
+#include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
 #include "gmock/gmock.h"
@@ -18,6 +19,11 @@ TEST(CoordinatorServerOptionsTest, DefaultsAreGoodAndTheDirectoryIsMade) {
   EXPECT_OK(Good().Validate());
   EXPECT_OK(IsWritableDirectory(Good().data_dir));
   EXPECT_EQ(Good().EffectiveHeartbeat(), absl::Seconds(2));
+}
+
+CoordinatorServerOptions& Etcd(CoordinatorServerOptions& options) {
+  options.store = "etcd:a:1,[::1]:2";
+  return options;
 }
 
 TEST(CoordinatorServerOptionsTest, NamesTheBadFlag) {
@@ -40,6 +46,21 @@ TEST(CoordinatorServerOptionsTest, NamesTheBadFlag) {
       {"--releasing-timeout", [](Options& o) { o.releasing_timeout = absl::ZeroDuration(); }},
       {"--data-dir", [](Options& o) { o.data_dir = ""; }},
       {"--data-dir", [](Options& o) { o.data_dir = "/proc/none"; }},
+      {"--store", [](Options& o) { o.store = "postgres:x"; }},
+      {"--store", [](Options& o) { o.store = "sqlite:"; }},
+      {"--store", [](Options& o) { o.store = "sqlite:/proc/none/paramd.db"; }},
+      {"--store", [](Options& o) { o.store = "etcd:"; }},
+      {"--store", [](Options& o) { o.store = "etcd:localhost"; }},
+      {"--store", [](Options& o) { o.store = "etcd:a:1,b"; }},
+      {"--store", [](Options& o) { o.store = "etcd:a:1,b:2,"; }},
+      {"--store", [](Options& o) { o.store = "etcd:a:1,b:2,a:1"; }},
+      {"--store", [](Options& o) { o.store = "etcd:a:0"; }},
+      {"--etcd-prefix", [](Options& o) { Etcd(o).etcd_prefix = "paramd"; }},
+      {"--etcd-prefix", [](Options& o) { Etcd(o).etcd_prefix = "/"; }},
+      {"--etcd-prefix", [](Options& o) { Etcd(o).etcd_prefix = "/" + std::string(256, 'x') + "/"; }},
+      {"--leader-lease", [](Options& o) { Etcd(o).leader_lease = absl::Seconds(1); }},
+      {"--leader-lease", [](Options& o) { Etcd(o).leader_lease = absl::Milliseconds(2500); }},
+      {"--leader-lease", [](Options& o) { Etcd(o).leader_lease = absl::Seconds(6); }},  // Of a lease of 10 s.
   };
   for (const Row& row : rows) {
     CoordinatorServerOptions options = Good();
@@ -48,6 +69,21 @@ TEST(CoordinatorServerOptionsTest, NamesTheBadFlag) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, "INVALID_FLAG"));
     EXPECT_THAT(std::string(status.message()), testing::StartsWith(row.flag));
   }
+}
+
+TEST(CoordinatorServerOptionsTest, ReadsWhereTheJobsAre) {
+  CoordinatorServerOptions options = Good();
+  ASSERT_OK_AND_ASSIGN(StoreLocation location, options.ParseStore());
+  EXPECT_EQ(location.sqlite_path, options.data_dir + "/paramd.db");
+  options.store = absl::StrCat("sqlite:", options.data_dir, "/other.db");
+  EXPECT_OK(options.Validate());
+  ASSERT_OK_AND_ASSIGN(location, options.ParseStore());
+  EXPECT_EQ(location.sqlite_path, options.data_dir + "/other.db");
+  Etcd(options).data_dir = "";  // Not needed.
+  EXPECT_OK(options.Validate());
+  ASSERT_OK_AND_ASSIGN(location, options.ParseStore());
+  EXPECT_EQ(location.sqlite_path, "");
+  EXPECT_THAT(location.etcd_endpoints, testing::ElementsAre("a:1", "[::1]:2"));
 }
 
 }  // namespace

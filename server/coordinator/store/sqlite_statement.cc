@@ -15,6 +15,7 @@ absl::Status SqliteError(sqlite3* db, int code, absl::string_view operation) {
     return MakeError(absl::StatusCode::kUnavailable, "STORE_UNAVAILABLE",
                      absl::StrCat(message, "; another process has it open"));
   }
+  if (primary == SQLITE_CONSTRAINT) return MakeError(absl::StatusCode::kAborted, "STORE_CONFLICT", message);
   if (primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB) {
     return MakeError(absl::StatusCode::kDataLoss, "STORE_CORRUPT", message);
   }

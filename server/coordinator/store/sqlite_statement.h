@@ -25,7 +25,8 @@ struct SqliteCloser {
 };
 using SqliteConnection = std::unique_ptr<sqlite3, SqliteCloser>;
 
-// The connection's last error as a status: STORE_CORRUPT (kDataLoss) or STORE_UNAVAILABLE (kUnavailable).
+// The connection's last error as a status: STORE_CORRUPT (kDataLoss), STORE_CONFLICT
+// (kAborted: a constraint) or STORE_UNAVAILABLE (kUnavailable).
 absl::Status SqliteError(sqlite3* db, int code, absl::string_view operation);
 
 // Runs SQL text that returns no rows; errors name the `operation`.

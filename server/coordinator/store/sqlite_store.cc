@@ -98,6 +98,7 @@ absl::Status SqliteStore::Prepare() {
 }
 
 absl::Status SqliteStore::Apply(const StoreBatch& batch) {
+  RETURN_IF_ERROR(CheckBatch(batch));
   RETURN_IF_ERROR(HitFailpoint(Failpoint::kStoreBegin));
   RETURN_IF_ERROR(SqliteExecute(db_.get(), "begin", "BEGIN IMMEDIATE"));
   absl::Status status = ApplyRows(batch);

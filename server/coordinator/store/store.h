@@ -6,7 +6,10 @@
 //   RETURN_IF_ERROR(store.Apply(batch));   // All of it is durable, or none of it happened.
 //
 // Thread safety: not thread safe; the coordinator serialises its calls. Errors: kUnavailable (reason STORE_UNAVAILABLE:
-// busy, disk full, I/O), kDataLoss (STORE_CORRUPT), kNotFound where said.
+// busy, disk full, I/O), kDataLoss (STORE_CORRUPT), kAborted (STORE_CONFLICT: the batch contradicts what is stored, as
+// an ordinal or a request id that belongs to another job), kInvalidArgument (STORE_BATCH_TOO_LARGE), kNotFound where
+// said. Implementations: sqlite_store.h for one coordinator, etcd_store.h for one with standbys; store_test.cc holds
+// them to the same behaviour.
 #ifndef PARAMD_SERVER_COORDINATOR_STORE_STORE_H_
 #define PARAMD_SERVER_COORDINATOR_STORE_STORE_H_
 
@@ -17,6 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "proto/job.pb.h"
 #include "server/coordinator/job_record.pb.h"
 
@@ -25,11 +29,19 @@ namespace paramd {
 // Events kept per job; older ones are dropped as newer ones arrive.
 inline constexpr uint64_t kMaxEventsPerJob = 10000;
 
+// Jobs, events and deletions of one batch together: what fits into one etcd transaction.
+inline constexpr size_t kMaxBatchItems = 32;
+
 struct StoreBatch {
   std::vector<coordinator::JobRecord> put_jobs;  // Inserted or replaced, keyed by job_id; the ordinal never changes.
   std::vector<v1::JobEvent> add_events;          // Keyed by (job_id, sequence); the same key again replaces.
   std::vector<std::string> delete_jobs;          // With their events. Their ids stay taken for ever.
 };
+
+// STORE_BATCH_TOO_LARGE.
+absl::Status CheckBatch(const StoreBatch& batch);
+// STORE_CONFLICT.
+absl::Status StoreConflict(absl::string_view message);
 
 struct JobQuery {
   uint64_t below_ordinal = UINT64_MAX;  // Only jobs submitted before this one.
