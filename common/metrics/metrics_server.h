@@ -5,8 +5,8 @@
 //   ASSIGN_OR_RETURN(auto server, MetricsServer::Start({.listen_address = "127.0.0.1:0"}, registry));
 //   server->AddReadinessCheck("coordinator", [&] { return session.welcomed() ? absl::OkStatus() : ...; });
 //
-// Every registry also gets paramd_build_info, the process_* family and, in tests, counters of failpoints. Handlers run on civetweb's threads, so checks
-// must be thread safe and quick.
+// Every registry also gets paramd_build_info, the process_* family and, in tests, counters of failpoints. Handlers run
+// on civetweb's threads, so checks must be thread safe and quick.
 #ifndef PARAMD_COMMON_METRICS_METRICS_SERVER_H_
 #define PARAMD_COMMON_METRICS_METRICS_SERVER_H_
 
