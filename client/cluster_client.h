@@ -48,6 +48,14 @@ class ClusterClient {
   absl::StatusOr<v1::ListJobsResponse> ListJobs(const std::vector<v1::JobState>& states);
   absl::StatusOr<v1::Job> CancelJob(const std::string& job_id, bool save);
   absl::Status DeleteJob(const std::string& job_id);
+  absl::StatusOr<v1::Job> PauseJob(const std::string& job_id);
+  // Step 0: from the newest good checkpoint.
+  absl::StatusOr<v1::Job> ResumeJob(const std::string& job_id, uint64_t step);
+  // These three return at once; ListCheckpoints shows what becomes of it.
+  absl::StatusOr<v1::Checkpoint> CreateCheckpoint(const std::string& job_id);
+  absl::StatusOr<v1::Checkpoint> VerifyCheckpoint(const std::string& job_id, uint64_t step);
+  absl::StatusOr<v1::Checkpoint> DeleteCheckpoint(const std::string& job_id, uint64_t step, bool force);
+  absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& job_id);
   absl::StatusOr<v1::ListNodesResponse> ListNodes();
   // Waits for the job's next steps, for `timeout` instead of the request timeout.
   absl::StatusOr<v1::TraceJobResponse> TraceJob(const std::string& job_id, uint32_t steps, absl::Duration timeout);

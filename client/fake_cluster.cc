@@ -165,6 +165,65 @@ grpc::Status FakeCluster::DeleteJob(grpc::ServerContext*, const v1::DeleteJobReq
   return status;
 }
 
+void FakeCluster::SetCheckpoints(std::vector<v1::ListCheckpointsResponse> lists) {
+  absl::MutexLock lock(&mutex_);
+  checkpoints_.assign(lists.begin(), lists.end());
+}
+
+std::vector<std::string> FakeCluster::checkpoint_calls() const {
+  absl::MutexLock lock(&mutex_);
+  return checkpoint_calls_;
+}
+
+grpc::Status FakeCluster::CreateCheckpoint(grpc::ServerContext*, const v1::CreateCheckpointRequest*,
+                                           v1::CreateCheckpointResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  checkpoint_calls_.push_back("create");
+  response->mutable_checkpoint()->set_step(15);
+  response->mutable_checkpoint()->set_state(v1::CHECKPOINT_STATE_WRITING);
+  return failure_;
+}
+
+grpc::Status FakeCluster::ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest*,
+                                          v1::ListCheckpointsResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  if (!checkpoints_.empty()) *response = checkpoints_.front();
+  if (checkpoints_.size() > 1) checkpoints_.pop_front();
+  return failure_;
+}
+
+grpc::Status FakeCluster::VerifyCheckpoint(grpc::ServerContext*, const v1::VerifyCheckpointRequest* request,
+                                           v1::VerifyCheckpointResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  checkpoint_calls_.push_back(absl::StrCat("verify ", request->step()));
+  response->mutable_checkpoint()->set_step(request->step() == 0 ? 20 : request->step());
+  response->mutable_checkpoint()->set_state(v1::CHECKPOINT_STATE_VERIFYING);
+  return failure_;
+}
+
+grpc::Status FakeCluster::DeleteCheckpoint(grpc::ServerContext*, const v1::DeleteCheckpointRequest* request,
+                                           v1::DeleteCheckpointResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  checkpoint_calls_.push_back(absl::StrCat("delete ", request->step(), request->force() ? " force" : ""));
+  response->mutable_checkpoint()->set_step(request->step());
+  response->mutable_checkpoint()->set_state(v1::CHECKPOINT_STATE_DELETING);
+  return failure_;
+}
+
+grpc::Status FakeCluster::PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request,
+                                   v1::PauseJobResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  checkpoint_calls_.push_back("pause");
+  return Find(request->job_id(), *response->mutable_job());
+}
+
+grpc::Status FakeCluster::ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request,
+                                    v1::ResumeJobResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  checkpoint_calls_.push_back(absl::StrCat("resume ", request->step()));
+  return Find(request->job_id(), *response->mutable_job());
+}
+
 grpc::Status FakeCluster::TraceJob(grpc::ServerContext* context, const v1::TraceJobRequest* request,
                                    v1::TraceJobResponse* response) {
   absl::MutexLock lock(&mutex_);

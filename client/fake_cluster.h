@@ -51,6 +51,10 @@ class FakeCluster final : public v1::JobService::Service,
   void FailWith(grpc::Status status);
   // The answer to TraceJob.
   void SetTrace(const v1::TraceJobResponse& trace);
+  // The answers to ListCheckpoints, one after the other; the last one stays. The other calls about checkpoints, pause
+  // and resume succeed, and are remembered by name: "verify 20".
+  void SetCheckpoints(std::vector<v1::ListCheckpointsResponse> lists);
+  std::vector<std::string> checkpoint_calls() const;
   // Jobs of one page of ListJobs.
   void SetPageSize(int size);
 
@@ -69,6 +73,16 @@ class FakeCluster final : public v1::JobService::Service,
   grpc::Status CancelJob(grpc::ServerContext*, const v1::CancelJobRequest*, v1::CancelJobResponse*) override;
   grpc::Status DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest*, v1::DeleteJobResponse*) override;
   grpc::Status TraceJob(grpc::ServerContext*, const v1::TraceJobRequest*, v1::TraceJobResponse*) override;
+  grpc::Status CreateCheckpoint(grpc::ServerContext*, const v1::CreateCheckpointRequest*,
+                                v1::CreateCheckpointResponse*) override;
+  grpc::Status ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest*,
+                               v1::ListCheckpointsResponse*) override;
+  grpc::Status VerifyCheckpoint(grpc::ServerContext*, const v1::VerifyCheckpointRequest*,
+                                v1::VerifyCheckpointResponse*) override;
+  grpc::Status DeleteCheckpoint(grpc::ServerContext*, const v1::DeleteCheckpointRequest*,
+                                v1::DeleteCheckpointResponse*) override;
+  grpc::Status PauseJob(grpc::ServerContext*, const v1::PauseJobRequest*, v1::PauseJobResponse*) override;
+  grpc::Status ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest*, v1::ResumeJobResponse*) override;
   grpc::Status ListNodes(grpc::ServerContext*, const v1::ListNodesRequest*, v1::ListNodesResponse*) override;
   grpc::Status Generate(grpc::ServerContext*, const v1::GenerateRequest*,
                         grpc::ServerWriter<v1::GenerateResponse>*) override;
@@ -89,6 +103,8 @@ class FakeCluster final : public v1::JobService::Service,
   v1::TraceJobRequest last_trace_ ABSL_GUARDED_BY(mutex_);
   absl::Duration last_trace_timeout_ ABSL_GUARDED_BY(mutex_);
   v1::TraceJobResponse trace_ ABSL_GUARDED_BY(mutex_);
+  std::deque<v1::ListCheckpointsResponse> checkpoints_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> checkpoint_calls_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;

@@ -31,12 +31,13 @@ struct Invocation {
 };
 
 // The verb groups, one per *_verbs.cc. `invocation` must outlive the app.
-void AddSubmitVerb(CLI::App& app, Invocation& invocation);    // submit
-void AddJobVerbs(CLI::App& app, Invocation& invocation);      // get, list, describe, events, cancel, delete
-void AddWatchVerbs(CLI::App& app, Invocation& invocation);    // watch, wait
-void AddGenerateVerb(CLI::App& app, Invocation& invocation);  // generate
-void AddTraceVerb(CLI::App& app, Invocation& invocation);     // trace
-void AddNodeVerbs(CLI::App& app, Invocation& invocation);     // nodes, version
+void AddSubmitVerb(CLI::App& app, Invocation& invocation);       // submit
+void AddJobVerbs(CLI::App& app, Invocation& invocation);         // get, list, describe, events, cancel, delete
+void AddCheckpointVerbs(CLI::App& app, Invocation& invocation);  // pause, resume, checkpoint ...
+void AddWatchVerbs(CLI::App& app, Invocation& invocation);       // watch, wait
+void AddGenerateVerb(CLI::App& app, Invocation& invocation);     // generate
+void AddTraceVerb(CLI::App& app, Invocation& invocation);        // trace
+void AddNodeVerbs(CLI::App& app, Invocation& invocation);        // nodes, version
 
 // A subcommand that takes one job id as its argument.
 CLI::App* AddJobVerb(CLI::App& app, const std::string& name, const std::string& help, std::string& job_id);

@@ -93,6 +93,7 @@ int ParseAndRun(const std::vector<std::string>& arguments, Environment& environm
   AddGlobalFlags(app, invocation.options);
   AddSubmitVerb(app, invocation);
   AddJobVerbs(app, invocation);
+  AddCheckpointVerbs(app, invocation);
   AddWatchVerbs(app, invocation);
   AddGenerateVerb(app, invocation);
   AddTraceVerb(app, invocation);

@@ -24,6 +24,7 @@ struct SubmitFlags {
   std::vector<std::string> overrides;
   std::string request_id;
   std::string job_id;
+  std::string restore_from;
   bool watch = false;
   bool validate_only = false;
 };
@@ -51,6 +52,7 @@ absl::StatusOr<v1::SubmitJobRequest> MakeRequest(const SubmitFlags& flags, std::
   *request.mutable_spec() = *std::move(spec);
   request.set_request_id(flags.request_id);
   request.set_job_id(flags.job_id);
+  request.set_restore_from(flags.restore_from);
   request.set_validate_only(flags.validate_only);
   return request;
 }
@@ -107,6 +109,9 @@ void AddSubmitVerb(CLI::App& app, Invocation& invocation) {
       ->allow_extra_args(false);
   verb->add_option("--request-id", flags->request_id, "Submitting again with the same id returns the first job");
   verb->add_option("--job-id", flags->job_id, "The job's id; default: NAME-XXXXXX");
+  verb->add_option("--restore-from", flags->restore_from,
+                   "Start from a checkpoint: its directory, or the output directory of a job with checkpoints, as the "
+                   "servers see it");
   CLI::Option* watch = verb->add_flag("--watch,-w", flags->watch, "Follow the job until it is over");
   verb->add_flag("--validate-only", flags->validate_only, "Check it and show it with all defaults; submit nothing")
       ->excludes(watch);

@@ -43,6 +43,12 @@ ParameterServer::ParameterServer(ServerOptions options, std::shared_ptr<const Cr
   threads_ = std::make_unique<OwnerThreads>(OwnerThreadsOptions{.threads = thread_count_}, clock_, metrics_,
                                             [this](int thread, absl::Time now) { return Tick(thread, now); });
   jobs_ = std::make_unique<Jobs>(options_.MemoryLimitBytes(), JobEnvironment());
+  checkpoints_ = std::make_unique<ServerCheckpoints>(ServerCheckpoints::Environment{
+      .jobs = *jobs_,
+      .clock = clock_,
+      .registry = registry_,
+      .report = [this](const std::string& job_id, uint64_t generation,
+                       v1::JobReport report) { Report(job_id, generation, std::move(report)); }});
   service_ = std::make_unique<ParameterService>(
       ParameterServiceOptions{.request_timeout = options_.RequestTimeout(), .shared_memory = options_.shared_memory},
       clock_, metrics_, *jobs_, *threads_);
@@ -68,7 +74,8 @@ ServerJobEnvironment ParameterServer::JobEnvironment() {
                 v1::JobReport report;
                 *report.mutable_server_progress() = progress;
                 Report(plan.job_id, plan.generation, std::move(report));
-              }};
+              },
+          .run_blocking = [this](std::function<void()> task) { checkpoints_->Post(std::move(task)); }};
 }
 
 absl::StatusOr<std::unique_ptr<ParameterServer>> ParameterServer::Start(ServerOptions options,
@@ -135,6 +142,7 @@ void ParameterServer::Stop(const std::string& reason) {
   if (session_ != nullptr) session_->Stop(reason);
   background_.Stop();
   jobs_->ReleaseAll(absl::StrCat("the server is stopping: ", reason));
+  checkpoints_->Stop();
   if (runner_ != nullptr) runner_->Drain(kDrain);
   threads_->Stop();
   metrics_server_.reset();
@@ -155,6 +163,8 @@ void ParameterServer::OnCommand(const v1::CoordinatorMessage& command) {
       return Release(command.release());
     case v1::CoordinatorMessage::kCollectTrace:
       return CollectTrace(command.collect_trace());
+    case v1::CoordinatorMessage::kCheckpoint:
+      return checkpoints_->OnCommand(command.checkpoint());
     default:
       spdlog::warn("a command that is not for servers: {}", static_cast<int>(command.message_case()));
   }
@@ -167,12 +177,14 @@ void ParameterServer::Prepare(const v1::PrepareServer& command) {
     return ReportFailed(assignment.job_id(), assignment.generation(), injected);
   }
   jobs_->Prepare(assignment, command.server_index(),
-                 [this, job_id = assignment.job_id(),
-                  generation = assignment.generation()](const absl::StatusOr<int64_t>& memory_bytes) {
+                 [this, job_id = assignment.job_id(), generation = assignment.generation(),
+                  directory = ServerCheckpoints::DirectoryOf(assignment, options_.output_dir)](
+                     const absl::StatusOr<int64_t>& memory_bytes) {
                    session_->SetMemoryUsed(static_cast<uint64_t>(jobs_->memory_used_bytes()));
                    if (!memory_bytes.ok()) return ReportFailed(job_id, generation, memory_bytes.status());
                    v1::JobReport report;
                    report.mutable_prepared()->set_memory_bytes(static_cast<uint64_t>(*memory_bytes));
+                   report.mutable_prepared()->set_checkpoint_directory(directory);
                    Report(job_id, generation, std::move(report));
                  });
 }
@@ -213,6 +225,7 @@ void ParameterServer::Release(const v1::ReleaseJob& command) {
     absl::MutexLock lock(&mutex_);
     saved_.erase(command.job_id());
   }
+  checkpoints_->Forget(command.job_id());
   jobs_->Release(command.job_id(), command.generation(), command.reason(),
                  [this, job_id = command.job_id(), generation = command.generation()] {
                    session_->SetMemoryUsed(static_cast<uint64_t>(jobs_->memory_used_bytes()));

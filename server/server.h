@@ -31,6 +31,7 @@
 #include "prometheus/registry.h"
 #include "server/background_thread.h"
 #include "server/options.h"
+#include "server/server_checkpoints.h"
 #include "server/service/jobs.h"
 #include "server/service/owner_threads.h"
 #include "server/service/parameter_service.h"
@@ -98,6 +99,7 @@ class ParameterServer final : private CoordinatorSessionHandler {
   ChannelCache channels_{{.kind = ChannelKind::kControl, .credentials = credentials_}};  // Outlives the jobs' calls.
   std::unique_ptr<OwnerThreads> threads_;
   std::unique_ptr<Jobs> jobs_;
+  std::unique_ptr<ServerCheckpoints> checkpoints_;
   std::unique_ptr<ParameterService> service_;
   std::unique_ptr<ServerRunner> runner_;
   BackgroundThread background_;  // Saves weights.

@@ -167,6 +167,7 @@ std::unique_ptr<StepLoop> WorkerJob::MakeLoop(SlotRange slots, Sampler sampler, 
                                    .worker_index = command_.worker_index(),
                                    .workers = static_cast<uint32_t>(command_.assignment().placement().workers_size()),
                                    .slots = slots,
+                                   .first_step = command_.assignment().first_step(),
                                    .memory = memory_,
                                    .codecs = &codecs_,
                                    .trace = &trace_};

@@ -50,7 +50,10 @@ int LedgerSums(const v1::JobSpec& spec) {
 
 int64_t ServerBytesPerElement(const v1::JobSpec& spec) {
   const int64_t snapshot = 4 + (spec.communication().pull_codec() == v1::CODEC_BF16 ? 2 : 0);
-  return 2 * snapshot + 4 * OptimizerStateCount(spec.optimizer().type()) + 4 * LedgerSums(spec);
+  const int64_t states = OptimizerStateCount(spec.optimizer().type());
+  // What a checkpoint holds on to until it is written.
+  const int64_t checkpoint = spec.checkpoint().every_steps() > 0 ? 4 + 4 * states : 0;
+  return 2 * snapshot + 4 * states + 4 * LedgerSums(spec) + checkpoint;
 }
 
 }  // namespace paramd

@@ -23,7 +23,8 @@ int LedgerSums(const v1::JobSpec& spec);
 
 // Bytes per arena element of the chunks a server holds for a job whose spec is filled: the published weights and the
 // version before them, which answers on their way still hold (4 each, 2 more each when pulled in BF16), the optimizer's
-// state (4 each), and the ledger (4 for each sum). What one push of a compressed gradient is decoded into comes once
+// state (4 each), the ledger (4 for each sum), and weights and state once more in a job that takes checkpoints as it
+// goes on. What one push of a compressed gradient is decoded into comes once
 // per owner thread and is left out.
 int64_t ServerBytesPerElement(const v1::JobSpec& spec);
 

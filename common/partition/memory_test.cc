@@ -52,6 +52,15 @@ TEST(MemoryTest, LedgerSums) {
   }
 }
 
+TEST(MemoryTest, CheckpointsThatAreTakenAsTheJobGoesOn) {
+  v1::JobSpec spec = Spec(v1::SYNC_MODE_ASYNC, 1, 1);
+  spec.mutable_optimizer()->set_type(v1::OPTIMIZER_TYPE_ADAM);
+  spec.mutable_checkpoint()->set_keep(3);
+  EXPECT_EQ(ServerBytesPerElement(spec), 16);
+  spec.mutable_checkpoint()->set_every_steps(10);
+  EXPECT_EQ(ServerBytesPerElement(spec), 28);
+}
+
 TEST(MemoryTest, NarrowCopiesOfBothVersions) {
   v1::JobSpec spec = Spec(v1::SYNC_MODE_ASYNC, 1, 1);
   spec.mutable_communication()->set_pull_codec(v1::CODEC_BF16);

@@ -91,6 +91,11 @@ absl::StatusOr<checkpoint::Manifest> MakeManifest(const JobPlan& plan, const std
       RETURN_IF_ERROR(AddChunks(file, manifest, seen));
     }
   }
+  if (request.shards_size() != static_cast<int>(request.servers()) ||
+      request.shards_size() != plan.placement.servers_size()) {
+    return CheckpointInvalid(
+        path, absl::StrCat("parts of ", request.shards_size(), " servers of ", plan.placement.servers_size()));
+  }
   const auto missing = std::find(seen.begin(), seen.end(), false);
   if (missing == seen.end()) return manifest;
   return CheckpointInvalid(path, absl::StrCat("no server wrote chunk ", missing - seen.begin()));

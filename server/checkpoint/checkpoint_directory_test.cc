@@ -390,7 +390,6 @@ TEST(ManifestTest, RefusesWhatDoesNotFitTogether) {
   refused([](M& m) { m.set_arena_elements(1); });
   refused([](M& m) { m.mutable_spec()->clear_model(); });
   refused([](M& m) { m.mutable_spec()->mutable_resources()->set_chunk_elements(0); });
-  refused([](M& m) { m.add_residuals()->set_file(3); });
   for (const char* text : {"", "{}", "{\"crc32c\":\"00000000\",\"manifest\":{}}\n"}) {
     EXPECT_THAT(ParseManifest("m", text), StatusIs(absl::StatusCode::kDataLoss, "CHECKPOINT_INVALID")) << text;
   }

@@ -33,7 +33,7 @@ absl::Status Coordinator::Load() {
   absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(last_ordinal_, store_.LastOrdinal());
   ASSIGN_OR_RETURN(job_counts_, store_.CountJobs());
-  JobQuery query{.states = {v1::JOB_STATE_PENDING, v1::JOB_STATE_RUNNING}, .limit = kLoadPage};
+  JobQuery query{.states = {v1::JOB_STATE_PENDING, v1::JOB_STATE_RUNNING, v1::JOB_STATE_PAUSED}, .limit = kLoadPage};
   while (true) {
     ASSIGN_OR_RETURN(std::vector<JobRecord> page, store_.ListJobs(query));
     if (page.empty()) break;
@@ -85,6 +85,7 @@ absl::Status Coordinator::Transition(ActiveJob& job, const std::function<void(Jo
     for (const v1::JobEvent& event : effects.events) {
       const auto level = event.warning() ? spdlog::level::warn : spdlog::level::info;
       spdlog::log(level, "job {}: {}: {}", event.job_id(), event.reason(), EscapeLogMessage(event.message()));
+      metrics_.CountCheckpointEvent(event.reason());
     }
     Commit(job, std::move(next));
   }
@@ -104,6 +105,7 @@ void Coordinator::Commit(ActiveJob& job, JobRecord next) {
     metrics_.SetJobs(job_counts_);
     schedule_wanted_ = true;
     if (now.state() == v1::JOB_STATE_RUNNING) {
+      job.tracker.clear();  // Of an earlier life, when the job was resumed.
       job.tracker.emplace_back(job.record);
       metrics_.QueueWait(FromTimestamp(now.start_time()) - FromTimestamp(now.create_time()));
     }
@@ -132,6 +134,10 @@ void Coordinator::Tick() {
   for (auto& [ordinal, job] : active_) {
     if (!job.record.has_phase_deadline() || now < FromTimestamp(job.record.phase_deadline())) continue;
     Transition(job, [](JobMachine& machine) { machine.OnTick(); }).IgnoreError();  // The next tick tries again.
+  }
+  for (auto& [ordinal, job] : active_) {
+    if (job.record.job().state() != v1::JOB_STATE_RUNNING || !JobMachine::CheckpointDue(job.record, now)) continue;
+    Transition(job, [](JobMachine& machine) { machine.OnCheckpointTick(); }).IgnoreError();  // As above.
   }
   if (schedule_wanted_) SchedulePending();
   CloseSilentSessions(now);
@@ -288,7 +294,8 @@ void Coordinator::UpdateMetrics(absl::Time now) {
 
 void Coordinator::ForgetEnded(absl::Time now) {
   for (auto it = active_.begin(); it != active_.end();) {
-    it = IsTerminal(it->second.record.job().state()) ? active_.erase(it) : std::next(it);
+    const bool over = IsTerminal(it->second.record.job().state());
+    it = over && !JobMachine::CheckpointBusy(it->second.record) ? active_.erase(it) : std::next(it);
   }
   for (auto it = ended_series_.begin(); it != ended_series_.end();) {
     if (now < it->second) {

@@ -74,6 +74,15 @@ class Coordinator {
   absl::Status Delete(const std::string& job_id);
   v1::ListNodesResponse ListNodes();
 
+  // -- checkpoints (coordinator_checkpoints.cc) --
+  absl::StatusOr<v1::Job> Pause(const std::string& job_id);
+  absl::StatusOr<v1::Job> Resume(const v1::ResumeJobRequest& request);
+  absl::StatusOr<v1::Checkpoint> CreateCheckpoint(const std::string& job_id);
+  absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(const std::string& job_id);
+  // kUnavailable NO_SERVER when nobody is there to read the files.
+  absl::StatusOr<v1::Checkpoint> VerifyCheckpoint(const v1::VerifyCheckpointRequest& request);
+  absl::StatusOr<v1::Checkpoint> DeleteCheckpoint(const v1::DeleteCheckpointRequest& request);
+
   // -- watchers --
   void StartWatch(const v1::WatchJobRequest& request, WatchSink* sink);
   // The sink's last message is written.
@@ -155,6 +164,13 @@ class Coordinator {
   void NotifyWatchers(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AdvanceWatch(WatchSink* sink) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishWatch(WatchSink* sink, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // coordinator_checkpoints.cc
+  // The job among the active ones, where one that is over stays until the next tick, or while a server is at work on
+  // its checkpoints.
+  absl::StatusOr<ActiveJob*> Revive(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A server to read or remove the job's files: its lead, or any other.
+  absl::StatusOr<NodeRef> ServerFor(const v1::Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // coordinator_traces.cc
   absl::StatusOr<ActiveJob*> FindTraceable(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

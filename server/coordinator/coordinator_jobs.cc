@@ -47,6 +47,11 @@ absl::Status CheckSubmit(const v1::SubmitJobRequest& request) {
         absl::StatusCode::kInvalidArgument, "INVALID_REQUEST_ID",
         absl::StrCat("request_id: at most ", kMaxRequestIdBytes, " bytes, got ", request.request_id().size()));
   }
+  if (!request.restore_from().empty() && request.restore_from()[0] != '/') {
+    return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_RESTORE_FROM",
+                     absl::StrFormat("restore_from: must be an absolute path, got \"%s\"",
+                                     request.restore_from().substr(0, 100)));
+  }
   if (request.job_id().empty() || ValidJobId(request.job_id())) return absl::OkStatus();
   return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_JOB_ID",
                    absl::StrFormat("job_id: must match [a-z]([a-z0-9-]{0,61}[a-z0-9])?, got \"%s\"",
@@ -131,7 +136,10 @@ absl::StatusOr<v1::SubmitJobResponse> Coordinator::Submit(const v1::SubmitJobReq
     record.set_ordinal(ordinal);
     ActiveJob& active = active_[ordinal];
     active.record = record;
-    const absl::Status stored = Transition(active, [](JobMachine& machine) { machine.OnSubmitted(); });
+    const absl::Status stored = Transition(active, [&](JobMachine& machine) {
+      if (!request.restore_from().empty()) machine.RestoreFrom(request.restore_from());
+      machine.OnSubmitted();
+    });
     if (!stored.ok()) {
       active_.erase(ordinal);
       return stored;

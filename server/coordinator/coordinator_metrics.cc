@@ -27,6 +27,13 @@ std::string Label(v1::NodeState state) {
   return absl::AsciiStrToLower(v1::NodeState_Name(state).substr(sizeof("NODE_STATE_") - 1));
 }
 
+// What became of a checkpoint, by the reason of the event that says so.
+constexpr std::pair<const char*, const char*> kCheckpointResults[] = {{"CHECKPOINTED", "committed"},
+                                                                      {"CHECKPOINT_FAILED", "failed"},
+                                                                      {"CHECKPOINT_ABANDONED", "abandoned"},
+                                                                      {"CHECKPOINT_SKIPPED", "skipped"},
+                                                                      {"CHECKPOINT_CORRUPT", "corrupt"}};
+
 prometheus::Family<prometheus::Gauge>& Gauges(prometheus::Registry& registry, const char* name, const char* help) {
   return BuildGauge().Name(name).Help(help).Register(registry);
 }
@@ -46,6 +53,10 @@ CoordinatorMetrics::CoordinatorMetrics(std::shared_ptr<prometheus::Registry> reg
                      .Name("paramd_jobs_completed_total")
                      .Help("Jobs that ended since the coordinator started, by result.")
                      .Register(*registry_)),
+      checkpoints_(BuildCounter()
+                       .Name("paramd_checkpoints_total")
+                       .Help("Checkpoints by what became of them")
+                       .Register(*registry_)),
       queue_wait_(
           BuildHistogram()
               .Name("paramd_job_queue_wait_seconds")
@@ -64,6 +75,7 @@ CoordinatorMetrics::CoordinatorMetrics(std::shared_ptr<prometheus::Registry> reg
   for (v1::JobState state : {v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED, v1::JOB_STATE_CANCELLED}) {
     completed_.Add({{"result", Label(state)}});
   }
+  for (const auto& [event, result] : kCheckpointResults) checkpoints_.Add({{"result", result}});
   StoreDuration("apply", absl::InfiniteDuration());
   StoreDuration("read", absl::InfiniteDuration());
   SetJobs({});
@@ -83,6 +95,12 @@ void CoordinatorMetrics::SetJobs(const std::map<v1::JobState, int64_t>& counts) 
   for (v1::JobState state : kJobStates) {
     const auto found = counts.find(state);
     jobs_.Add({{"state", Label(state)}}).Set(found == counts.end() ? 0 : static_cast<double>(found->second));
+  }
+}
+
+void CoordinatorMetrics::CountCheckpointEvent(const std::string& reason) {
+  for (const auto& [event, result] : kCheckpointResults) {
+    if (reason == event) checkpoints_.Add({{"result", result}}).Increment();
   }
 }
 

@@ -40,6 +40,16 @@ absl::Status Refused(absl::string_view reason, const v1::Job& job, const std::st
                    {{"jobId", job.job_id()}});
 }
 
+// Whether workers keep what their codecs have lost.
+bool LosesResiduals(const v1::JobSpec& spec) {
+  const auto keeps = [](v1::Codec codec) {
+    return codec == v1::CODEC_INT8 || codec == v1::CODEC_TOPK || codec == v1::CODEC_ONEBIT;
+  };
+  const auto& groups = spec.optimizer().groups();
+  return keeps(spec.communication().push_codec()) ||
+         std::any_of(groups.begin(), groups.end(), [&](const auto& group) { return keeps(group.push_codec()); });
+}
+
 v1::Checkpoint PendingView(const JobRecord& record) {
   const PendingCheckpoint& pending = record.pending_checkpoint();
   v1::Checkpoint view;
@@ -334,6 +344,10 @@ void JobMachine::OnCheckpointSelected(const v1::CheckpointReport& report) {
             absl::StrCat("waits for ", record_.servers_size(), " servers to read the weights of step ", report.step()));
   AddEvent("RESTORING", absl::StrCat("from ", report.selected().directory(), ", step ", report.step(), ", ",
                                      report.selected().bytes(), " bytes, all good"));
+  if (LosesResiduals(job().spec())) {
+    AddEvent("RESIDUALS_RESET", "what the codecs have lost so far is not in a checkpoint: it begins at zero again",
+             true);
+  }
   SendPhaseCommandsToAll();
 }
 

@@ -346,6 +346,16 @@ TEST_F(PauseTest, AFailedJobGoesOnToo) {
   Prepare();
 }
 
+TEST_F(PauseTest, CodecsThatKeepWhatTheyLoseAreWarnedOf) {
+  record_.mutable_job()->mutable_spec()->mutable_optimizer()->add_groups()->set_push_codec(v1::CODEC_INT8);
+  Train();
+  Pause();
+  Do([](JobMachine& m) { EXPECT_OK(m.OnResume(0)); });
+  Select(17);
+  EXPECT_EQ(LastEvent(), "RESIDUALS_RESET");
+  EXPECT_TRUE(events_.back().warning());
+}
+
 TEST_F(PauseTest, NothingGoodFailsTheJob) {
   Train();
   Pause();

@@ -100,4 +100,59 @@ grpc::ServerUnaryReactor* JobService::TraceJob(grpc::CallbackServerContext* cont
   return reactor;
 }
 
+grpc::Status JobService::CreateCheckpoint(grpc::ServerContext*, const v1::CreateCheckpointRequest* request,
+                                          v1::CreateCheckpointResponse* response) {
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::Checkpoint> result = (*coordinator)->CreateCheckpoint(request->job_id());
+  if (result.ok()) *response->mutable_checkpoint() = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::Status JobService::VerifyCheckpoint(grpc::ServerContext*, const v1::VerifyCheckpointRequest* request,
+                                          v1::VerifyCheckpointResponse* response) {
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::Checkpoint> result = (*coordinator)->VerifyCheckpoint(*request);
+  if (result.ok()) *response->mutable_checkpoint() = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::Status JobService::DeleteCheckpoint(grpc::ServerContext*, const v1::DeleteCheckpointRequest* request,
+                                          v1::DeleteCheckpointResponse* response) {
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::Checkpoint> result = (*coordinator)->DeleteCheckpoint(*request);
+  if (result.ok()) *response->mutable_checkpoint() = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::Status JobService::PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request,
+                                  v1::PauseJobResponse* response) {
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::Job> result = (*coordinator)->Pause(request->job_id());
+  if (result.ok()) *response->mutable_job() = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::Status JobService::ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request,
+                                   v1::ResumeJobResponse* response) {
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::Job> result = (*coordinator)->Resume(*request);
+  if (result.ok()) *response->mutable_job() = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
+grpc::Status JobService::ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest* request,
+                                         v1::ListCheckpointsResponse* response) {
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  const absl::StatusOr<std::vector<v1::Checkpoint>> result = (*coordinator)->ListCheckpoints(request->job_id());
+  if (!result.ok()) return ToGrpcStatus(result.status());
+  for (const v1::Checkpoint& checkpoint : *result) *response->add_checkpoints() = checkpoint;
+  return grpc::Status::OK;
+}
+
 }  // namespace paramd

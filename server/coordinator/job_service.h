@@ -72,6 +72,18 @@ class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<
                          v1::DeleteJobResponse* response) override;
   grpc::ServerUnaryReactor* TraceJob(grpc::CallbackServerContext* context, const v1::TraceJobRequest* request,
                                      v1::TraceJobResponse* response) override;
+  grpc::Status CreateCheckpoint(grpc::ServerContext* context, const v1::CreateCheckpointRequest* request,
+                                v1::CreateCheckpointResponse* response) override;
+  grpc::Status ListCheckpoints(grpc::ServerContext* context, const v1::ListCheckpointsRequest* request,
+                               v1::ListCheckpointsResponse* response) override;
+  grpc::Status VerifyCheckpoint(grpc::ServerContext* context, const v1::VerifyCheckpointRequest* request,
+                                v1::VerifyCheckpointResponse* response) override;
+  grpc::Status DeleteCheckpoint(grpc::ServerContext* context, const v1::DeleteCheckpointRequest* request,
+                                v1::DeleteCheckpointResponse* response) override;
+  grpc::Status PauseJob(grpc::ServerContext* context, const v1::PauseJobRequest* request,
+                        v1::PauseJobResponse* response) override;
+  grpc::Status ResumeJob(grpc::ServerContext* context, const v1::ResumeJobRequest* request,
+                         v1::ResumeJobResponse* response) override;
 
  private:
   const CoordinatorGate& gate_;

@@ -61,7 +61,14 @@ void Jobs::Prepare(const v1::JobAssignment& assignment, uint32_t server_index, P
   }
   if (held != nullptr) ReleaseJob(held, "replaced by a newer generation");
   if (!job.ok()) return done(job.status());
-  (*job)->Initialize([bytes = (*job)->plan().memory_bytes(), done = std::move(done)] { done(bytes); });
+  const int64_t bytes = (*job)->plan().memory_bytes();
+  if ((*job)->plan().restore_directory.empty()) {
+    (*job)->Initialize([bytes, done = std::move(done)] { done(bytes); });
+  } else {
+    (*job)->Restore([bytes, done = std::move(done)](const absl::Status& status) {
+      done(status.ok() ? absl::StatusOr<int64_t>(bytes) : status);
+    });
+  }
 }
 
 std::shared_ptr<ServerJob> Jobs::Find(absl::string_view job_id) const {

@@ -45,13 +45,14 @@ ServerJob::ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnviron
       on_gone_(std::move(on_gone)),
       metrics_(environment.metrics, *plan),
       shard_(plan),
+      capture_(shard_.chunks().size(), plan->synchronous()),
       owners_(environment.threads.count()),
       trace_({.chunks = plan->local_chunks, .steps = plan->steps(), .synchronous = plan->synchronous()}),
       chunks_to_initialize_(static_cast<int64_t>(shard_.chunks().size())),
-      local_norms_(LocalChunks(*plan)) {
+      local_norms_(LocalChunks(*plan), plan->first_step) {
   for (const auto& chunk : shard_.chunks()) StateOf(*chunk).chunks.push_back(chunk.get());
   for (OwnerState& owner : owners_) owner.norms.reserve(owner.chunks.size());
-  if (plan->is_lead()) all_norms_.emplace(AllChunks(*plan));
+  if (plan->is_lead()) all_norms_.emplace(AllChunks(*plan), plan->first_step);
   if (!plan->is_lead() && plan->needs_total_norm()) {
     exchange_ = std::make_unique<NormExchange>(
         NormExchangeOptions{.lead = environment.channels.Get(plan->placement.servers(0).address()),
@@ -152,6 +153,7 @@ void ServerJob::Dispatch(Chunk& chunk, OwnerState& owner) {
   if (!actions.applied.empty()) {
     RecordSpan(chunk, "answer", actions.applied.back().step, start_ns);
     trace_.OnApplied(chunk.index(), chunk.slowest_clock());
+    if (capture_.wanted()) capture_.Offer(chunk);
   }
   if (!actions.failure.ok()) Fail(actions.failure);
   if (!actions.applied.empty()) MaybeReportProgress(chunk, actions.applied.back());

@@ -31,6 +31,7 @@
 #include "common/rpc/channel_cache.h"
 #include "proto/cluster.pb.h"
 #include "proto/parameter.pb.h"
+#include "server/service/checkpoint_capture.h"
 #include "server/service/job_stats.h"
 #include "server/service/job_trace.h"
 #include "server/service/norm_exchange.h"
@@ -51,6 +52,8 @@ struct ServerJobEnvironment {
   absl::Duration norm_timeout = absl::Seconds(30);
   std::function<void(const JobPlan& plan, const absl::Status& status)> on_failed;
   std::function<void(const JobPlan& plan, const v1::ServerProgress& progress)> on_progress;
+  // Runs, on a thread of its own, what blocks on files. Null: on the caller's.
+  std::function<void(std::function<void()> task)> run_blocking = nullptr;
 };
 
 class ServerJob : public std::enable_shared_from_this<ServerJob> {
@@ -70,6 +73,8 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
 
   // Initialises all chunks on their owner threads, then calls `done` on one of them.
   void Initialize(std::function<void()> done);
+  // Instead, when the plan has a checkpoint to start from: reads the chunks from there. Errors are CheckpointReader's.
+  void Restore(std::function<void(const absl::Status& status)> done);
   bool initialized() const { return chunks_to_initialize_ == 0; }
   // Failed or released.
   bool ended() const { return ended_; }
@@ -81,6 +86,10 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   void DropStream(uint64_t stream);
   // The current snapshot of a chunk, on one of the owner threads.
   void GetSnapshot(int chunk, std::function<void(SnapshotPointer snapshot)> done);
+
+  // Keeps the chunks as they are at a step boundary (checkpoint_capture.h); an earlier call that waits is forgotten.
+  void Capture(uint64_t step, CheckpointCapture::Done done);
+  void CancelCapture() { capture_.Cancel(); }
 
   // Lead only: takes norms of a step, and calls `done` when the step's total is known. Returns a number for
   // CancelTotal. kFailedPrecondition (NOT_LEAD) elsewhere; the errors of NormTable::Add.
@@ -122,6 +131,7 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   void Deliver(const Chunk& chunk, OwnerState& owner);
   void CountApplied(const Chunk& chunk, OwnerState& owner);
   void FailChunks(const absl::Status& status);
+  absl::Status RestoreChunks();
   // A local chunk's norm is known. When those of all chunks of its thread are, they are put together with those of the
   // other threads, once a step; and when all are, they go to the lead.
   void OnLocalNorm(const StepNorm& norm, OwnerState& owner);
@@ -137,7 +147,8 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   const ServerJobEnvironment environment_;
   const std::function<void()> on_gone_;
   JobMetrics metrics_;
-  const JobShard shard_;
+  JobShard shard_;
+  CheckpointCapture capture_;
   std::vector<OwnerState> owners_;  // Each of its thread.
   JobTrace trace_;
   std::atomic<int64_t> chunks_to_initialize_;

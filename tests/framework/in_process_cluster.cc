@@ -113,6 +113,20 @@ absl::Status InProcessCluster::AwaitStep(const std::string& job_id, uint64_t ste
   }
 }
 
+absl::StatusOr<v1::Job> InProcessCluster::AwaitState(const std::string& job_id, v1::JobState state,
+                                                     absl::Duration limit) {
+  const absl::Time deadline = absl::Now() + limit;
+  while (true) {
+    ASSIGN_OR_RETURN(v1::Job job, Get(job_id));
+    if (job.state() == state) return job;
+    const std::string now = absl::StrCat(v1::JobState_Name(job.state()), " at step ", job.progress().step(), ", ",
+                                         job.reason(), ": ", job.message());
+    if (Over(job)) return absl::FailedPreconditionError(now);
+    if (absl::Now() > deadline) return absl::DeadlineExceededError(now);
+    absl::SleepFor(kPoll);
+  }
+}
+
 absl::StatusOr<v1::TraceJobResponse> InProcessCluster::Trace(const std::string& job_id, uint32_t steps,
                                                              absl::Duration limit) {
   grpc::ClientContext context;

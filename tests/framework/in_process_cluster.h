@@ -43,6 +43,13 @@ class InProcessCluster {
   absl::StatusOr<v1::TraceJobResponse> Trace(const std::string& job_id, uint32_t steps,
                                              absl::Duration limit = absl::Seconds(30));
 
+  // Waits until the job is in this state; kFailedPrecondition when it ends in another.
+  absl::StatusOr<v1::Job> AwaitState(const std::string& job_id, v1::JobState state,
+                                     absl::Duration limit = absl::Seconds(60));
+  v1::JobService::Stub& jobs() { return *jobs_; }
+  // As after SIGTERM. The index is that of the node's id, "server-1".
+  void StopServer(int index) { servers_[index]->Stop("the test stops it"); }
+
   const std::string& directory() const { return directory_; }
 
  private:

@@ -35,7 +35,7 @@ absl::StatusOr<StepLoop::Result> StepLoop::Run() {
   const v1::TrainingSpec& training = options_.spec.training();
   start_ = absl::Now();
   RETURN_IF_ERROR(exchange_.PullInitialWeights());
-  uint64_t step = 0;
+  uint64_t step = options_.first_step;
   while (true) {
     ASSIGN_OR_RETURN(const bool go, control_.BeginStep(step));
     if (!go) break;

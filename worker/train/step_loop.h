@@ -69,6 +69,7 @@ struct StepLoopOptions {
   uint32_t worker_index = 0;
   uint32_t workers = 1;
   SlotRange slots;                      // This worker's.
+  uint64_t first_step = 0;              // The steps before it are done: the job goes on from a checkpoint.
   std::shared_ptr<ArenaMemory> memory;  // For weights and gradients. Null: the heap.
   const CodecPlan* codecs = nullptr;    // The client's. Null: fp32.
   TraceRecorder* trace = nullptr;       // The client's. Null: nothing is recorded.
