@@ -139,6 +139,17 @@ absl::StatusOr<v1::ListJobsResponse> ClusterClient::ListJobs(const std::vector<v
   return all;
 }
 
+absl::StatusOr<v1::Job> ClusterClient::ScaleJob(const std::string& job_id, uint32_t workers) {
+  v1::ScaleJobRequest request;
+  request.set_job_id(job_id);
+  request.set_workers(workers);
+  v1::ScaleJobResponse response;
+  RETURN_IF_ERROR(Call(request_timeout_, [&](Stubs& stubs, grpc::ClientContext& context) {
+    return stubs.jobs->ScaleJob(&context, request, &response);
+  }));
+  return std::move(*response.mutable_job());
+}
+
 absl::StatusOr<v1::Job> ClusterClient::CancelJob(const std::string& job_id, bool save) {
   v1::CancelJobRequest request;
   request.set_job_id(job_id);

@@ -48,6 +48,7 @@ class ClusterClient {
   absl::StatusOr<v1::ListJobsResponse> ListJobs(const std::vector<v1::JobState>& states);
   absl::StatusOr<v1::Job> CancelJob(const std::string& job_id, bool save);
   absl::Status DeleteJob(const std::string& job_id);
+  absl::StatusOr<v1::Job> ScaleJob(const std::string& job_id, uint32_t workers);
   absl::StatusOr<v1::Job> PauseJob(const std::string& job_id);
   // Step 0: from the newest good checkpoint.
   absl::StatusOr<v1::Job> ResumeJob(const std::string& job_id, uint64_t step);

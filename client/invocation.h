@@ -34,6 +34,7 @@ struct Invocation {
 void AddSubmitVerb(CLI::App& app, Invocation& invocation);       // submit
 void AddJobVerbs(CLI::App& app, Invocation& invocation);         // get, list, describe, events, cancel, delete
 void AddCheckpointVerbs(CLI::App& app, Invocation& invocation);  // pause, resume, checkpoint ...
+void AddScaleVerb(CLI::App& app, Invocation& invocation);        // scale
 void AddWatchVerbs(CLI::App& app, Invocation& invocation);       // watch, wait
 void AddGenerateVerb(CLI::App& app, Invocation& invocation);     // generate
 void AddTraceVerb(CLI::App& app, Invocation& invocation);        // trace

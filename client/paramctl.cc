@@ -94,6 +94,7 @@ int ParseAndRun(const std::vector<std::string>& arguments, Environment& environm
   AddSubmitVerb(app, invocation);
   AddJobVerbs(app, invocation);
   AddCheckpointVerbs(app, invocation);
+  AddScaleVerb(app, invocation);
   AddWatchVerbs(app, invocation);
   AddGenerateVerb(app, invocation);
   AddTraceVerb(app, invocation);

@@ -159,6 +159,8 @@ void ParameterServer::OnCommand(const v1::CoordinatorMessage& command) {
       return Prepare(command.prepare_server());
     case v1::CoordinatorMessage::kSave:
       return Save(command.save());
+    case v1::CoordinatorMessage::kChangeGeneration:
+      return ChangeGeneration(command.change_generation());
     case v1::CoordinatorMessage::kRelease:
       return Release(command.release());
     case v1::CoordinatorMessage::kCollectTrace:
@@ -187,6 +189,20 @@ void ParameterServer::Prepare(const v1::PrepareServer& command) {
                    report.mutable_prepared()->set_checkpoint_directory(directory);
                    Report(job_id, generation, std::move(report));
                  });
+}
+
+void ParameterServer::ChangeGeneration(const v1::ChangeGeneration& command) {
+  spdlog::info("job {}: generation {} with {} workers", command.job_id(), command.generation(),
+               command.placement().workers_size());
+  const absl::Status status =
+      jobs_->Adopt(command, [this, job_id = command.job_id(),
+                             generation = command.generation()](const v1::GenerationAdopted& adopted) {
+        v1::JobReport report;
+        *report.mutable_generation_adopted() = adopted;
+        Report(job_id, generation, std::move(report));
+      });
+  // Not held: the coordinator takes that from the session's registration.
+  if (!status.ok() && !absl::IsNotFound(status)) ReportFailed(command.job_id(), command.generation(), status);
 }
 
 void ParameterServer::Save(const v1::SaveWeights& command) {

@@ -77,6 +77,7 @@ class ParameterServer final : private CoordinatorSessionHandler {
   std::vector<v1::HeldJob> HeldJobs() override;
 
   void Prepare(const v1::PrepareServer& command);
+  void ChangeGeneration(const v1::ChangeGeneration& command);
   void Save(const v1::SaveWeights& command);
   void Release(const v1::ReleaseJob& command);
   void CollectTrace(const v1::CollectTrace& command);

@@ -37,11 +37,25 @@ absl::Status CheckAssignment(const v1::PrepareWorker& command) {
   }
   const v1::WorkerPlacement& mine = placement.workers(static_cast<int>(command.worker_index()));
   const uint64_t end = uint64_t{mine.first_slot()} + mine.slot_count();
-  if (mine.slot_count() == 0 || end > spec.training().slots()) {
+  if ((mine.slot_count() == 0 && !command.joining()) || end > spec.training().slots()) {
     return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_PLACEMENT",
                      absl::StrCat("slots [", mine.first_slot(), ", ", end, ") of ", spec.training().slots()));
   }
   return absl::OkStatus();
+}
+
+SlotRange ToRange(const v1::SlotSpan& span) { return {.first = span.first_slot(), .count = span.slot_count()}; }
+
+WorkerChange ToWorkerChange(const v1::ChangeGeneration& command) {
+  const v1::WorkerPlacement& mine = command.placement().workers(static_cast<int>(command.worker_index()));
+  WorkerChange change = {.part = {.worker_index = command.worker_index(),
+                                  .workers = static_cast<uint32_t>(command.placement().workers_size()),
+                                  .slots = {.first = mine.first_slot(), .count = mine.slot_count()}},
+                         .step = command.step(),
+                         .own = ToRange(command.own()),
+                         .first_clock = command.first_clock()};
+  for (const v1::SlotSpan& span : command.inherited()) change.inherited.push_back(ToRange(span));
+  return change;
 }
 
 v1::PrepareWorker Filled(v1::PrepareWorker command) {
@@ -77,7 +91,7 @@ void WorkerJob::Run() {
   }
   trace_.End();
   if (!status.ok() && cancelled().ok()) {
-    spdlog::error("job {} generation {}: {}: {}", job_id_, generation_, ErrorReason(status),
+    spdlog::error("job {} generation {}: {}: {}", job_id_, generation(), ErrorReason(status),
                   std::string(status.message()));
     v1::JobReport report;
     *report.mutable_failed() = ToRpcStatus(status);
@@ -131,7 +145,7 @@ absl::StatusOr<std::unique_ptr<ParameterClient>> WorkerJob::MakeClient(SlotRange
   ParameterClientOptions options;
   static_cast<DataPlaneOptions&>(options) = environment_.data_plane;
   options.caller = {.job_id = job_id_,
-                    .generation = generation_,
+                    .generation = command_.assignment().generation(),  // And worker_index with it.
                     .worker_index = command_.worker_index(),
                     .worker_incarnation = environment_.incarnation};
   options.placement = command_.assignment().placement();
@@ -141,6 +155,7 @@ absl::StatusOr<std::unique_ptr<ParameterClient>> WorkerJob::MakeClient(SlotRange
   options.segment = MakeSegment(slots);
   memory_ = std::make_shared<ArenaMemory>(options.segment);
   options.payload_owner = memory_;
+  options.fence_limit = environment_.fence_limit;
   return ParameterClient::Create(std::move(options), plan_);
 }
 
@@ -150,10 +165,14 @@ std::shared_ptr<SharedSegment> WorkerJob::MakeSegment(SlotRange slots) const {
     return MayBeLocal(environment_.data_plane.transport, server);
   });
   if (!local || !environment_.data_plane.shared_memory) return nullptr;
+  if (slots.count == 0) {  // It joins: what comes then will be about an equal part.
+    const auto workers = static_cast<uint32_t>(command_.assignment().placement().workers_size());
+    slots = DealSlots(spec_.training().slots(), std::min(workers, spec_.training().slots())).front();
+  }
   absl::StatusOr<std::shared_ptr<SharedSegment>> segment =
       SharedSegment::Create(ChunkExchange::SharedBytes(spec_, plan_, slots, codecs_));
   if (segment.ok()) return *std::move(segment);
-  spdlog::warn("job {} generation {}: no shared memory, payloads go through sockets: {}", job_id_, generation_,
+  spdlog::warn("job {} generation {}: no shared memory, payloads go through sockets: {}", job_id_, generation(),
                std::string(segment.status().message()));
   return nullptr;
 }
@@ -168,6 +187,7 @@ std::unique_ptr<StepLoop> WorkerJob::MakeLoop(SlotRange slots, Sampler sampler, 
                                    .workers = static_cast<uint32_t>(command_.assignment().placement().workers_size()),
                                    .slots = slots,
                                    .first_step = command_.assignment().first_step(),
+                                   .joining = command_.joining(),
                                    .memory = memory_,
                                    .codecs = &codecs_,
                                    .trace = &trace_};
@@ -184,19 +204,49 @@ absl::Status WorkerJob::Train() {
     phase_ = Phase::kTraining;
     loop = loop_.get();  // Freed by this thread alone.
   }
-  spdlog::info("job {} generation {}: training as worker {} of {}", job_id_, generation_, command_.worker_index(),
-               command_.assignment().placement().workers_size());
-  const absl::StatusOr<StepLoop::Result> run = loop->Run();
+  spdlog::info("job {} generation {}: training{}", job_id_, generation(), command_.joining() ? ", joining" : "");
+  const absl::StatusOr<StepLoop::Result> run = RunLoop(loop);
   trace_.End();  // Its report goes before what follows.
   ASSIGN_OR_RETURN(const StepLoop::Result result, run);
   RETURN_IF_ERROR(HitFailpoint(Failpoint::kWorkerFinish));
   v1::JobReport report;
   report.mutable_finished()->set_step(result.step);
-  if (command_.worker_index() == 0 && spec_.training().sample().tokens() > 0 && !result.stopped_early) {
+  if (loop->worker_index() == 0 && spec_.training().sample().tokens() > 0 && !result.stopped_early) {
     ASSIGN_OR_RETURN(*report.mutable_finished()->mutable_sample_text(), GenerateSample());
   }
   Report(std::move(report));
   return absl::OkStatus();
+}
+
+absl::StatusOr<StepLoop::Result> WorkerJob::RunLoop(StepLoop*& loop) {
+  while (true) {
+    absl::StatusOr<StepLoop::Result> run = loop->Run();
+    if (!absl::IsAborted(run.status()) || ErrorReason(run.status()) != "REJOIN") return run;
+    spdlog::info("job {} generation {}: {}", job_id_, generation(), std::string(run.status().message()));
+    ASSIGN_OR_RETURN(loop, Rejoin());
+  }
+}
+
+absl::StatusOr<StepLoop*> WorkerJob::Rejoin() {
+  std::unique_ptr<StepLoop> loop;
+  std::unique_ptr<ParameterClient> client;  // Gone first: its open requests borrow the loop's memory.
+  {
+    absl::MutexLock lock(&mutex_);
+    client = std::move(client_);
+    loop = std::move(loop_);
+  }
+  client.reset();
+  loop.reset();
+  ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(spec_, data_->train_samples()));
+  ASSIGN_OR_RETURN(client, MakeClient(SlotRange()));
+  loop = MakeLoop(SlotRange(), std::move(sampler), *client);
+  absl::MutexLock lock(&mutex_);
+  if (!cancelled_.ok()) return cancelled_;
+  loop->Change(ToWorkerChange(change_));
+  client->ChangeGeneration(change_.generation(), change_.worker_index());
+  loop_ = std::move(loop);
+  client_ = std::move(client);
+  return loop_.get();
 }
 
 absl::StatusOr<std::string> WorkerJob::GenerateSample() {
@@ -254,7 +304,7 @@ void WorkerJob::Report(v1::JobReport report) {
     if (silent_) return;
   }
   report.set_job_id(job_id_);
-  report.set_generation(generation_);
+  report.set_generation(generation());
   environment_.report(std::move(report));
 }
 
@@ -279,6 +329,18 @@ void WorkerJob::RepeatPrepare() {
 void WorkerJob::StartTraining() {
   absl::MutexLock lock(&mutex_);
   start_ = true;
+}
+
+void WorkerJob::ChangeGeneration(const v1::ChangeGeneration& command) {
+  absl::MutexLock lock(&mutex_);
+  if (command.generation() <= generation()) return;
+  spdlog::info("job {} generation {}: worker {} of {}", job_id_, command.generation(), command.worker_index(),
+               command.placement().workers_size());
+  generation_ = command.generation();
+  change_ = command;
+  if (loop_ == nullptr) return;  // Rejoins, and takes the newest change; or has failed, as the coordinator will know.
+  loop_->Change(ToWorkerChange(command));
+  client_->ChangeGeneration(command.generation(), command.worker_index());
 }
 
 void WorkerJob::RequestStop() {

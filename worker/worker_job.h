@@ -12,6 +12,7 @@
 #ifndef PARAMD_WORKER_WORKER_JOB_H_
 #define PARAMD_WORKER_WORKER_JOB_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -48,6 +49,7 @@ struct WorkerJobEnvironment {
   std::shared_ptr<const Credentials> credentials;  // TLS to servers. Null: plain text.
   std::function<void(v1::JobReport)> report;
   absl::Duration connect_timeout = absl::Seconds(30);
+  absl::Duration fence_limit = absl::Seconds(60);  // How long servers may be ahead of what the coordinator has said.
 };
 
 class WorkerJob final : private StepLoopObserver {
@@ -57,11 +59,16 @@ class WorkerJob final : private StepLoopObserver {
   ~WorkerJob() override;
 
   const std::string& job_id() const { return job_id_; }
+  // The newest it was told.
   uint64_t generation() const { return generation_; }
+
+  uint32_t slots() const { return spec_.training().slots(); }
 
   // The command was repeated: reports Prepared again if it is.
   void RepeatPrepare();
   void StartTraining();
+  // The job's workers have changed; nothing happens when the generation is not newer.
+  void ChangeGeneration(const v1::ChangeGeneration& command);
   // Reports the StopPoint.
   void RequestStop();
   void StopAt(uint64_t step);
@@ -86,6 +93,10 @@ class WorkerJob final : private StepLoopObserver {
   // Memory for the arenas that a server on this host may map, if there is such a server and it can be had; else null.
   std::shared_ptr<SharedSegment> MakeSegment(SlotRange slots) const;
   absl::Status Train();
+  // Trains with what loop_ points to; once more from the open step on when a worker that joined must.
+  absl::StatusOr<StepLoop::Result> RunLoop(StepLoop*& loop);
+  // A new client and loop that begin with the newest change.
+  absl::StatusOr<StepLoop*> Rejoin();
   absl::StatusOr<std::string> GenerateSample();
   // Drops what the job holds, client first: its open requests borrow the loop's memory.
   void FreeAll();
@@ -102,7 +113,7 @@ class WorkerJob final : private StepLoopObserver {
   const v1::PrepareWorker command_;
   const v1::JobSpec& spec_;  // In command_.
   const std::string job_id_;
-  const uint64_t generation_;
+  std::atomic<uint64_t> generation_;  // Only ever higher.
 
   // Of the job's thread.
   std::unique_ptr<WorkerJob> predecessor_;
@@ -118,6 +129,7 @@ class WorkerJob final : private StepLoopObserver {
   std::unique_ptr<StepLoop> loop_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<ParameterClient> client_ ABSL_GUARDED_BY(mutex_);
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kPreparing;
+  v1::ChangeGeneration change_ ABSL_GUARDED_BY(mutex_);  // The newest.
   uint64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool start_ ABSL_GUARDED_BY(mutex_) = false;
   bool released_ ABSL_GUARDED_BY(mutex_) = false;

@@ -25,6 +25,8 @@ void WorkerJobs::OnCommand(const v1::CoordinatorMessage& command) {
     case v1::CoordinatorMessage::kStart:
       if (WorkerJob* job = Find(command.start().job_id(), command.start().generation())) job->StartTraining();
       return;
+    case v1::CoordinatorMessage::kChangeGeneration:
+      return ChangeGeneration(command.change_generation());
     case v1::CoordinatorMessage::kStopRequest:
       if (WorkerJob* job = Find(command.stop_request().job_id(), command.stop_request().generation())) {
         job->RequestStop();
@@ -64,6 +66,27 @@ void WorkerJobs::Prepare(const v1::PrepareWorker& command) {
   spdlog::info("job {} generation {}: preparing", job_id, generation);
   jobs_[job_id] = std::make_unique<WorkerJob>(environment_, command, std::move(predecessor));
   environment_.metrics.SetJobs(static_cast<int>(jobs_.size()));
+}
+
+void WorkerJobs::ChangeGeneration(const v1::ChangeGeneration& command) {
+  const auto held = jobs_.find(command.job_id());
+  if (held == jobs_.end()) return;  // Dropped: the coordinator learns that from the registration.
+  const v1::Placement& placement = command.placement();
+  const auto workers = static_cast<uint32_t>(placement.workers_size());
+  bool valid = command.worker_index() < workers;
+  const uint64_t slots = held->second->slots();
+  const auto fits = [slots](uint64_t first, uint64_t count) { return first + count <= slots; };
+  for (int i = 0; valid && i < placement.workers_size(); ++i) {
+    valid = fits(placement.workers(i).first_slot(), placement.workers(i).slot_count());
+  }
+  valid = valid && fits(command.own().first_slot(), command.own().slot_count());
+  for (const v1::SlotSpan& span : command.inherited()) {
+    valid = valid && fits(span.first_slot(), span.slot_count());
+  }
+  if (valid) return held->second->ChangeGeneration(command);
+  held->second->Fail(MakeError(absl::StatusCode::kInvalidArgument, "INVALID_PLACEMENT",
+                               absl::StrCat("generation ", command.generation(), " makes this worker ",
+                                            command.worker_index(), " of ", workers, ", or has slots beyond ", slots)));
 }
 
 void WorkerJobs::Release(const v1::ReleaseJob& command) {

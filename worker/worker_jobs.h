@@ -6,8 +6,8 @@
 //   jobs.Stop(reason);              // The worker ends: jobs are reported failed, threads joined.
 //
 // A command of another generation than the one held is stale and ignored, except a newer PrepareWorker, which replaces
-// the job, and ReleaseJob and CollectTrace for a job that is not held, which are answered. Thread safe; only Stop
-// blocks.
+// the job, a newer ChangeGeneration, with which the job goes on, and ReleaseJob and CollectTrace for a job that is not
+// held, which are answered. Thread safe; only Stop blocks.
 #ifndef PARAMD_WORKER_WORKER_JOBS_H_
 #define PARAMD_WORKER_WORKER_JOBS_H_
 
@@ -37,6 +37,7 @@ class WorkerJobs {
 
  private:
   void Prepare(const v1::PrepareWorker& command) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ChangeGeneration(const v1::ChangeGeneration& command) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Release(const v1::ReleaseJob& command) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Collect(const v1::CollectTrace& command) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The job if it is held in this generation, else null.

@@ -299,10 +299,10 @@ TEST_F(WorkerJobsTest, PreparationFailuresAreTyped) {
 
 TEST_F(WorkerJobsTest, FailureWhileTrainingIsReportedOnceAndTheJobWaitsForItsRelease) {
   service_.SetFault(
-      [](const v1::ParameterRequest& request) { return request.step() == 2 ? Fault::kFenced : Fault::kNone; });
+      [](const v1::ParameterRequest& request) { return request.step() == 2 ? Fault::kForeign : Fault::kNone; });
   jobs_->OnCommand(PrepareCommand());
   Start();
-  EXPECT_THAT(WaitForFailure(), StatusIs(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED"));
+  EXPECT_THAT(WaitForFailure(), StatusIs(absl::StatusCode::kFailedPrecondition, "INCARNATION_FENCED"));
   EXPECT_EQ(jobs_->HeldJobs().size(), 1u);
   Release();
   WaitFor(v1::JobReport::kReleased);

@@ -95,6 +95,9 @@ absl::Status Coordinator::Transition(ActiveJob& job, const std::function<void(Jo
 
 void Coordinator::Commit(ActiveJob& job, JobRecord next) {
   const v1::JobState before = job.record.job().state();
+  if (!job.tracker.empty() && job.record.job().generation() != next.job().generation()) {
+    job.tracker.front().ChangeWorkers(job.record.job().placement(), next.job().placement());
+  }
   job.record = std::move(next);
   job.progress_dirty = false;
   ++job.snapshot_version;
@@ -115,6 +118,7 @@ void Coordinator::Commit(ActiveJob& job, JobRecord next) {
     }
   }
   if (!job.tracker.empty()) metrics_.SetProgress(now.job_id(), now.progress());
+  if (!job.tracker.empty()) metrics_.SetMembers(now.job_id(), now.generation(), now.placement().workers_size());
   NotifyWatchers(now.job_id());
 }
 
@@ -139,7 +143,9 @@ void Coordinator::Tick() {
     if (job.record.job().state() != v1::JOB_STATE_RUNNING || !JobMachine::CheckpointDue(job.record, now)) continue;
     Transition(job, [](JobMachine& machine) { machine.OnCheckpointTick(); }).IgnoreError();  // As above.
   }
+  CheckMembership(now);
   if (schedule_wanted_) SchedulePending();
+  OfferWorkers(now);
   CloseSilentSessions(now);
   CheckTraces(now);
   PublishProgress(now);
@@ -180,6 +186,9 @@ void Coordinator::CheckParticipants() {
     for (const v1::WorkerPlacement& worker : job.record.job().placement().workers()) {
       nodes.push_back({v1::NODE_ROLE_WORKER, worker.node_id(), worker.incarnation()});
     }
+    for (const coordinator::Joiner& joiner : job.record.joiners()) {
+      nodes.push_back({v1::NODE_ROLE_WORKER, joiner.node_id(), joiner.incarnation()});
+    }
     for (const NodeRef& node : nodes) CheckParticipant(job, node);
   }
 }
@@ -211,7 +220,11 @@ ClusterCapacity Coordinator::Capacity() {
   for (const auto& [ordinal, job] : active_) {
     if (job.record.job().state() != v1::JOB_STATE_RUNNING) continue;
     for (const v1::ServerPlacement& s : job.record.job().placement().servers()) memory[s.node_id()] += s.memory_bytes();
-    for (const v1::WorkerPlacement& w : job.record.job().placement().workers()) ++places[w.node_id()];
+    for (int i = 0; i < job.record.workers_size(); ++i) {
+      // A job that has lost all its workers still names them.
+      if (!job.record.workers(i).lost()) ++places[job.record.job().placement().workers(i).node_id()];
+    }
+    for (const coordinator::Joiner& joiner : job.record.joiners()) ++places[joiner.node_id()];
   }
   for (const auto& [node_id, node] : membership_.nodes()) {
     if (node.state != v1::NODE_STATE_READY) continue;
@@ -236,7 +249,8 @@ void Coordinator::SchedulePending() {
   for (auto& [ordinal, job] : active_) {
     if (job.record.job().state() != v1::JOB_STATE_PENDING) continue;
     jobs.push_back(&job);
-    pending.push_back({job.record.job().job_id(), &job.record.job().spec()});
+    pending.push_back(
+        {job.record.job().job_id(), &job.record.job().spec(), JobMachine::WorkersWanted(job.record.job())});
   }
   if (pending.empty()) return;
   const ScheduleOptions options{.fail_too_large = clock_.Now() >= grace_until_};
@@ -264,6 +278,7 @@ void Coordinator::PublishProgress(absl::Time now) {
     NotifyWatchers(job.record.job().job_id());
   }
   if (!flush) return;
+  DealBySpeed();
   StoreProgress();
   UpdateMetrics(now);
 }

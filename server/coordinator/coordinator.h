@@ -75,6 +75,7 @@ class Coordinator {
   v1::ListNodesResponse ListNodes();
 
   // -- checkpoints (coordinator_checkpoints.cc) --
+  absl::StatusOr<v1::Job> Scale(const std::string& job_id, uint32_t workers);
   absl::StatusOr<v1::Job> Pause(const std::string& job_id);
   absl::StatusOr<v1::Job> Resume(const v1::ResumeJobRequest& request);
   absl::StatusOr<v1::Checkpoint> CreateCheckpoint(const std::string& job_id);
@@ -154,6 +155,12 @@ class Coordinator {
   void StoreProgress() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateMetrics(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetEnded(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // coordinator_members.cc
+  void CheckMembership(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Free workers to jobs that train with fewer than they want.
+  void OfferWorkers(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DealBySpeed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // coordinator_jobs.cc
   absl::StatusOr<coordinator::JobRecord> FindJob(const std::string& job_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

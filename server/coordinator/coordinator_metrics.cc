@@ -71,7 +71,9 @@ CoordinatorMetrics::CoordinatorMetrics(std::shared_ptr<prometheus::Registry> reg
                           .Register(*registry_)),
       global_step_(Gauges(*registry_, "paramd_global_step", "Steps done by the slowest worker of a job.")),
       train_loss_(Gauges(*registry_, "paramd_train_loss", "Training loss of a job's newest fully reported step.")),
-      validation_loss_(Gauges(*registry_, "paramd_validation_loss", "Loss of a job's newest evaluation.")) {
+      validation_loss_(Gauges(*registry_, "paramd_validation_loss", "Loss of a job's newest evaluation.")),
+      generation_(Gauges(*registry_, "paramd_job_generation", "How often a job's workers have changed, and 1.")),
+      job_workers_(Gauges(*registry_, "paramd_job_workers", "Workers that a job has now.")) {
   for (v1::JobState state : {v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED, v1::JOB_STATE_CANCELLED}) {
     completed_.Add({{"result", Label(state)}});
   }
@@ -135,6 +137,15 @@ void CoordinatorMetrics::RemoveNode(const std::string& node_id) {
   node_series_.erase(found);
 }
 
+void CoordinatorMetrics::SetMembers(const std::string& job_id, uint64_t generation, int workers) {
+  JobSeries& series = job_series_[job_id];
+  const prometheus::Labels labels = {{"train_job", job_id}};
+  if (series.generation == nullptr) series.generation = &generation_.Add(labels);
+  if (series.workers == nullptr) series.workers = &job_workers_.Add(labels);
+  series.generation->Set(static_cast<double>(generation));
+  series.workers->Set(workers);
+}
+
 void CoordinatorMetrics::SetProgress(const std::string& job_id, const v1::JobProgress& progress) {
   JobSeries& series = job_series_[job_id];
   const prometheus::Labels labels = {{"train_job", job_id}};
@@ -153,7 +164,9 @@ void CoordinatorMetrics::SetProgress(const std::string& job_id, const v1::JobPro
 void CoordinatorMetrics::RemoveJob(const std::string& job_id) {
   const auto found = job_series_.find(job_id);
   if (found == job_series_.end()) return;
-  global_step_.Remove(found->second.step);
+  if (found->second.step != nullptr) global_step_.Remove(found->second.step);
+  if (found->second.generation != nullptr) generation_.Remove(found->second.generation);
+  if (found->second.workers != nullptr) job_workers_.Remove(found->second.workers);
   if (found->second.train_loss != nullptr) train_loss_.Remove(found->second.train_loss);
   if (found->second.validation_loss != nullptr) validation_loss_.Remove(found->second.validation_loss);
   job_series_.erase(found);

@@ -40,6 +40,7 @@ class CoordinatorMetrics {
   void SetHeartbeatAge(const std::string& node_id, absl::Duration age);
   void RemoveNode(const std::string& node_id);
   void SetProgress(const std::string& job_id, const v1::JobProgress& progress);
+  void SetMembers(const std::string& job_id, uint64_t generation, int workers);
   void RemoveJob(const std::string& job_id);
   // `op` is "apply" or "read".
   void StoreDuration(const std::string& op, absl::Duration duration);
@@ -49,6 +50,8 @@ class CoordinatorMetrics {
     prometheus::Gauge* step = nullptr;
     prometheus::Gauge* train_loss = nullptr;
     prometheus::Gauge* validation_loss = nullptr;
+    prometheus::Gauge* generation = nullptr;
+    prometheus::Gauge* workers = nullptr;
   };
 
   const std::shared_ptr<prometheus::Registry> registry_;
@@ -66,6 +69,8 @@ class CoordinatorMetrics {
   prometheus::Family<prometheus::Gauge>& global_step_;
   prometheus::Family<prometheus::Gauge>& train_loss_;
   prometheus::Family<prometheus::Gauge>& validation_loss_;
+  prometheus::Family<prometheus::Gauge>& generation_;
+  prometheus::Family<prometheus::Gauge>& job_workers_;
   std::map<std::string, JobSeries> job_series_;
   std::map<std::string, prometheus::Gauge*> node_series_;
 };

@@ -124,7 +124,9 @@ void Coordinator::ResumeJobs(SessionLink* link, const NodeRef& node, const v1::R
     const v1::Job& known = job.record.job();
     if (known.state() != v1::JOB_STATE_RUNNING) continue;
     const auto found = held.find(known.job_id());
-    const bool holds = found != held.end() && found->second == known.generation();
+    // Of an older generation when it was away while the job's workers changed: it is told what has changed.
+    const bool holds = found != held.end() && found->second <= known.generation() &&
+                       found->second >= job.record.placed_generation();
     const std::string job_id = known.job_id();
     // A store that fails here leaves the job as it is; its deadline or the next session tries again.
     Transition(job, [&](JobMachine& machine) { machine.OnReconnected(node, holds); }).IgnoreError();
@@ -172,7 +174,8 @@ void Coordinator::OnReport(SessionLink* link, const NodeRef& node, const v1::Job
 
 void Coordinator::OnProgress(ActiveJob& job, const NodeRef& node, const v1::JobReport& report) {
   const v1::Job& known = job.record.job();
-  if (known.state() != v1::JOB_STATE_RUNNING || report.generation() != known.generation() || job.tracker.empty())
+  if (known.state() != v1::JOB_STATE_RUNNING || report.generation() > known.generation() ||
+      report.generation() < job.record.placed_generation() || job.tracker.empty())
     return;
   const absl::Time now = clock_.Now();
   const v1::Placement& placement = known.placement();

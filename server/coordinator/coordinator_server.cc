@@ -31,6 +31,7 @@ CoordinatorOptions CoordinatorServer::EngineOptions(const std::string& id) const
   CoordinatorOptions engine;
   engine.membership.lease = options_.lease;
   engine.machine.preparing_timeout = options_.preparing_timeout;
+  engine.machine.workers_timeout = options_.workers_timeout;
   engine.machine.stopping_timeout = options_.stopping_timeout;
   engine.machine.saving_timeout = options_.saving_timeout;
   engine.machine.releasing_timeout = options_.releasing_timeout;

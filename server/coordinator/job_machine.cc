@@ -142,7 +142,9 @@ void JobMachine::SendPhaseCommands(const NodeRef& node, const Participant& parti
       return;
     case v1::JOB_PHASE_TRAINING:
     case v1::JOB_PHASE_STOPPING:
-      if (server || participant.finished()) return;
+      if (record_.has_change()) return SendChangeToServer(node);  // The workers are told when all servers know.
+      if (server || participant.finished() || participant.lost()) return;
+      SendChangeToWorker(node);
       // Before any stop: a worker that was away may not know yet that training has started.
       addressed(message.mutable_start());
       Send(node, message);
@@ -210,6 +212,7 @@ void JobMachine::OnPlaced(const v1::Placement& placement) {
   record_.clear_workers();
   for (int i = 0; i < placement.servers_size(); ++i) record_.add_servers();
   for (int i = 0; i < placement.workers_size(); ++i) record_.add_workers();
+  BeginDealings();
   EnterPhase(v1::JOB_PHASE_PREPARING_SERVERS,
              needs_selection() ? options_.checkpoint_timeout : options_.preparing_timeout);
   SetReason("PREPARING_SERVERS",
@@ -223,6 +226,7 @@ void JobMachine::OnPlaced(const v1::Placement& placement) {
 // ------------------------------------------------------------------------------------------------ nodes, users, time
 
 void JobMachine::OnNodeLost(const NodeRef& node, const std::string& what) {
+  if (FindJoiner(node) != nullptr) return DropJoiner(node, what);
   Participant* participant = Find(node);
   if (participant == nullptr || participant->lost() || job().state() != v1::JOB_STATE_RUNNING) return;
   participant->set_lost(true);
@@ -235,6 +239,11 @@ void JobMachine::OnNodeLost(const NodeRef& node, const std::string& what) {
     AddEvent("WORKER_LOST", absl::StrCat(message, "; it had finished its steps"), true);
     return;
   }
+  const v1::JobPhase phase = job().phase();
+  const bool trains = phase == v1::JOB_PHASE_TRAINING || phase == v1::JOB_PHASE_STOPPING;
+  const bool prepares = phase == v1::JOB_PHASE_PREPARING_SERVERS || phase == v1::JOB_PHASE_PREPARING_WORKERS;
+  if (!server && trains) return OnWorkerGone(node, message);
+  if (!server && prepares && WorkersHere() > 0) return RestartPreparation(message);
   Fail(MakeError(absl::StatusCode::kUnavailable, server ? "SERVER_LOST" : "WORKER_LOST", message,
                  {{"node", node.node_id}}));
 }
@@ -253,6 +262,11 @@ void JobMachine::OnLostWhileReleasing(const NodeRef& node, const std::string& me
 }
 
 void JobMachine::OnReconnected(const NodeRef& node, bool held) {
+  if (const coordinator::Joiner* joiner = FindJoiner(node); joiner != nullptr) {
+    if (!held && joiner->prepared()) return DropJoiner(node, "it came back without the job's state");
+    if (!joiner->prepared()) SendJoin(node);
+    return;
+  }
   Participant* participant = Find(node);
   if (participant == nullptr || participant->lost() || job().state() != v1::JOB_STATE_RUNNING) return;
   if (!held && job().phase() == v1::JOB_PHASE_RELEASING) return OnReleased(*participant);
@@ -367,6 +381,13 @@ void JobMachine::OnCoordinatorRestart() {
                       : phase == v1::JOB_PHASE_RELEASING ? options_.releasing_timeout
                                                          : options_.preparing_timeout);
   }
+  if (record_.has_change()) *record_.mutable_change()->mutable_deadline() = ToTimestamp(now_ + absl::Minutes(1));
+  if (record_.has_workers_deadline()) {
+    *record_.mutable_workers_deadline() = ToTimestamp(now_ + options_.workers_timeout);
+  }
+  for (coordinator::Joiner& joiner : *record_.mutable_joiners()) {
+    *joiner.mutable_deadline() = ToTimestamp(now_ + options_.preparing_timeout);
+  }
   AddEvent("COORDINATOR_RESTARTED", "the coordinator restarted; the job was read back from its store");
 }
 
@@ -383,6 +404,7 @@ void JobMachine::Release(Outcome outcome) {
   SetReason(outcome.reason(), outcome.message());
   *record_.mutable_outcome() = std::move(outcome);
   record_.clear_evaluations();
+  ReleaseJoiners();
   AbandonCheckpoint("the job ends");
   EnterPhase(v1::JOB_PHASE_RELEASING, options_.releasing_timeout);
   SendPhaseCommandsToAll();

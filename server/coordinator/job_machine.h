@@ -11,6 +11,9 @@
 //   TRAINING -> STOPPING -> SAVING (a checkpoint) -> RELEASING -> PAUSED
 //   PAUSED | FAILED | CANCELLED -> PENDING/QUEUED                  (resume, from a checkpoint)
 //
+// A worker that is lost while the job prepares or trains does not end it: the others go on, in another generation
+// (job_machine_membership.cc). Free workers join a job that trains with fewer than it wants.
+//
 // Checkpoints (job_machine_checkpoints.cc) are taken beside the phases: one at a time, at a step that is chosen ahead.
 //
 // Every phase that waits for daemons has a deadline; when it passes the job fails and names whom it waited for
@@ -28,6 +31,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/partition/chunk_map.h"
 #include "proto/cluster.pb.h"
 #include "proto/job.pb.h"
 #include "server/coordinator/job_record.pb.h"
@@ -41,6 +46,7 @@ struct JobMachineOptions {
   absl::Duration releasing_timeout = absl::Seconds(10);
   // To write a checkpoint once its step is reached; and to read one in full, to find out whether it is good.
   absl::Duration checkpoint_timeout = absl::Minutes(10);
+  absl::Duration workers_timeout = absl::Minutes(10);  // How long a job whose workers are all gone waits for one.
 };
 
 struct NodeRef {
@@ -114,6 +120,21 @@ class JobMachine {
   // Oldest first; the one that is being taken, or the last one that failed, at the end.
   static std::vector<v1::Checkpoint> Checkpoints(const coordinator::JobRecord& record);
 
+  // -- workers that come and go --
+  // How many the job is to have.
+  static uint32_t WorkersWanted(const v1::Job& job);
+  // How many free workers could join now.
+  static uint32_t WorkersMissing(const coordinator::JobRecord& record, absl::Time now);
+  // A free worker: it prepares itself to join.
+  void OnWorkerOffered(const NodeRef& node);
+  // kInvalidArgument INVALID_WORKERS; kFailedPrecondition JOB_ALREADY_FINISHED.
+  absl::Status OnScale(uint32_t workers);
+  // Slots per second of the placement's workers; 0: not known. Deals the slots anew when that is worth it.
+  void OnSpeeds(absl::Span<const double> slots_per_second);
+  // Whether OnMembershipTick has something to do.
+  static bool MembershipDue(const coordinator::JobRecord& record, absl::Time now);
+  void OnMembershipTick();
+
   // After a restart of the coordinator: waits begin anew, since nobody could answer meanwhile.
   void OnCoordinatorRestart();
 
@@ -162,7 +183,6 @@ class JobMachine {
   void SendCheckpointCommands(const NodeRef& node);
   void SendCheckpointCommandsToAll();
   void TakeCheckpoint(uint64_t step, bool requested, uint32_t attempts);
-  void TakePauseCheckpoint(uint64_t step);
   void FailCheckpoint(const std::string& message);
   void AbandonCheckpoint(const std::string& why);
   uint64_t NextPeriodicCheckpoint(uint64_t after) const;
@@ -174,7 +194,40 @@ class JobMachine {
   void OnCheckpointMissed(uint64_t version);
   void OnCheckpointShard(const NodeRef& from, const v1::CheckpointShard& shard);
   void OnCheckpointCommitted(const v1::CheckpointCommitted& committed);
+
+  // job_machine_pause.cc
+  absl::Status Refused(absl::string_view reason, const std::string& message) const;
+  void TakePauseCheckpoint(uint64_t step);
   void FinishPause();
+
+  // job_machine_membership.cc
+  // The job has just been placed, or prepares itself once more: its placement holds from the first step on.
+  void BeginDealings();
+  // A worker that has not finished is lost while the job trains.
+  void OnWorkerGone(const NodeRef& node, const std::string& message);
+  // The next generation: of the workers that are not lost, and those that are prepared to join. Slots as in `ranges`,
+  // in equal parts when it is not for as many workers.
+  void StartChange(absl::Span<const SlotRange> ranges);
+  void Disown(const NodeRef& node);
+  void WaitForWorkers();
+  // While the job prepares: once more, without those that are lost.
+  void RestartPreparation(const std::string& message);
+  v1::CoordinatorMessage ChangeMessage() const;
+  void SendChangeToServer(const NodeRef& node);
+  void SendChangeToWorker(const NodeRef& node);
+  void OnGenerationAdopted(const NodeRef& from, const v1::GenerationAdopted& adopted);
+  uint64_t OpenStep(std::vector<bool>& missing) const;
+  void CompleteChange();
+  void ReportChange(const coordinator::Dealing& before, uint64_t step, size_t taken_over);
+  void SendJoin(const NodeRef& node);
+  void SendRelease(const NodeRef& node, const std::string& reason);
+  coordinator::Joiner* FindJoiner(const NodeRef& node);
+  void DropJoiner(const NodeRef& node, const std::string& why);
+  void ReleaseJoiners();
+  bool OnJoinerReport(const NodeRef& from, const v1::JobReport& report);
+  uint32_t WorkersHere() const;
+  // Whether a report of an older generation still counts.
+  bool Outdated(const NodeRef& from, const v1::JobReport& report) const;
 
   coordinator::JobRecord& record_;
   const JobMachineOptions& options_;

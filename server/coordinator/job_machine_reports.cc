@@ -23,9 +23,9 @@ constexpr int kMaxPendingEvaluations = 64;
 
 void JobMachine::OnReport(const NodeRef& from, const v1::JobReport& report) {
   if (report.has_checkpoint()) return OnCheckpointReport(from, report.checkpoint());
+  if (job().state() != v1::JOB_STATE_RUNNING || OnJoinerReport(from, report)) return;
   Participant* participant = Find(from);
-  if (participant == nullptr || job().state() != v1::JOB_STATE_RUNNING) return;
-  if (report.generation() != job().generation()) return;
+  if (participant == nullptr || participant->lost() || Outdated(from, report)) return;
   switch (report.report_case()) {
     case v1::JobReport::kPrepared:
       if (from == Server(0)) record_.set_checkpoint_directory(report.prepared().checkpoint_directory());
@@ -42,9 +42,27 @@ void JobMachine::OnReport(const NodeRef& from, const v1::JobReport& report) {
       return OnFailed(from, report.failed());
     case v1::JobReport::kReleased:
       return OnReleased(*participant);
+    case v1::JobReport::kGenerationAdopted:
+      return OnGenerationAdopted(from, report.generation_adopted());
     default:
       return;  // Progress is not the machine's; an unknown kind is a newer daemon's.
   }
+}
+
+// What a daemon says about its own work does not depend on who else is there; it may not have heard of that yet.
+bool JobMachine::Outdated(const NodeRef& from, const v1::JobReport& report) const {
+  if (report.generation() == record_.job().generation()) return false;
+  const bool lasting =
+      report.has_evaluation() || report.has_stop_point() || report.has_finished() || report.has_failed();
+  const v1::JobPhase phase = record_.job().phase();
+  if (!lasting || (phase != v1::JOB_PHASE_TRAINING && phase != v1::JOB_PHASE_STOPPING)) return true;
+  uint64_t since = record_.placed_generation();
+  for (const v1::WorkerPlacement& worker : record_.job().placement().workers()) {
+    if (from == NodeRef{v1::NODE_ROLE_WORKER, worker.node_id(), worker.incarnation()}) {
+      since = std::max<uint64_t>(since, worker.joined_generation());
+    }
+  }
+  return report.generation() < since || report.generation() > record_.job().generation();
 }
 
 void JobMachine::OnPrepared(const NodeRef& from, Participant& participant) {
@@ -88,11 +106,19 @@ void JobMachine::OnEvaluation(const NodeRef& from, const v1::Evaluation& evaluat
     std::rotate(pending->begin() + position, pending->end() - 1, pending->end());
     entry = pending->begin() + position;
   }
-  for (int i = 0; i < record_.workers_size(); ++i) {
-    if (Worker(i) == from) (*entry->mutable_shares())[i] = evaluation;
+  uint32_t shares = evaluation.shares(), share = evaluation.share();
+  for (int i = 0; i < record_.workers_size() && evaluation.shares() == 0; ++i) {
+    if (Worker(i) == from) share = i;
+    shares = record_.workers_size();
   }
+  // Shares of another division, because the workers have changed meanwhile: those that came last count.
+  const auto other = [&](const auto& known) { return known.second.shares() != shares; };
+  if (std::any_of(entry->shares().begin(), entry->shares().end(), other)) entry->clear_shares();
+  v1::Evaluation& kept = (*entry->mutable_shares())[share];
+  kept = evaluation;
+  kept.set_shares(shares);
   effects_.changed = true;
-  if (static_cast<int>(entry->shares().size()) == record_.workers_size()) {
+  if (entry->shares().size() == shares) {
     const PendingEvaluation complete = *entry;
     // An older evaluation that is still incomplete will never be the newest.
     pending->erase(pending->begin(), entry + 1);
@@ -106,8 +132,8 @@ void JobMachine::CompleteEvaluation(const PendingEvaluation& evaluation) {
   double loss_sum = 0;
   uint64_t count = 0;
   uint64_t correct = 0;
-  for (int worker = 0; worker < record_.workers_size(); ++worker) {  // In worker order: the same sum every time.
-    const v1::Evaluation& share = evaluation.shares().at(worker);
+  for (uint32_t i = 0; i < evaluation.shares().size(); ++i) {  // In this order: the same sum every time.
+    const v1::Evaluation& share = evaluation.shares().at(i);
     loss_sum += share.loss_sum();
     count += share.count();
     correct += share.correct();
@@ -158,6 +184,8 @@ void JobMachine::OnFinished(const NodeRef& from, Participant& participant, const
 }
 
 void JobMachine::MaybeAllFinished() {
+  const v1::JobPhase phase = job().phase();
+  if (phase != v1::JOB_PHASE_TRAINING && phase != v1::JOB_PHASE_STOPPING) return;
   uint64_t step = UINT64_MAX;
   for (const Participant& worker : record_.workers()) {
     if (!worker.finished()) return;
@@ -165,6 +193,7 @@ void JobMachine::MaybeAllFinished() {
   }
   v1::JobProgress& progress = *job().mutable_progress();
   progress.set_step(std::max<uint64_t>(progress.step(), step));
+  record_.clear_change();  // Nobody has anything left to do in the new generation.
   if (record_.pause_requested() && step < job().spec().training().steps()) return TakePauseCheckpoint(step);
   EnterPhase(v1::JOB_PHASE_SAVING, options_.saving_timeout);
   SetReason("SAVING", absl::StrCat("waits for ", Describe(Server(0)), " to write the weights of step ", step));
@@ -189,6 +218,11 @@ void JobMachine::OnSaved(const NodeRef& from, const v1::WeightsSaved& saved) {
 void JobMachine::OnFailed(const NodeRef& from, const google::rpc::Status& status) {
   if (!IsActivePhase(job().phase())) return;
   absl::Status error = FromRpcStatus(status);
+  const std::string told = ErrorReason(error);
+  if (from.role == v1::NODE_ROLE_WORKER && (told == "WORKER_STOPPED" || told == "GENERATION_FENCED")) {
+    SendRelease(from, "it gave the job up");
+    return OnNodeLost(from, std::string(error.message()));
+  }
   if (error.ok()) error = absl::UnknownError("reported a failure without an error");
   std::string reason = ErrorReason(error);
   if (reason.empty()) reason = from.role == v1::NODE_ROLE_SERVER ? "SERVER_FAILED" : "WORKER_FAILED";

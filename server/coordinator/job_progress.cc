@@ -5,9 +5,15 @@
 #include "server/coordinator/proto_time.h"
 
 namespace paramd {
+namespace {
+
+constexpr double kMeasuredSeconds = 2;  // Of computing, for one measurement of a worker's speed.
+
+}  // namespace
 
 ProgressTracker::ProgressTracker(const coordinator::JobRecord& record)
     : slots_(record.job().spec().training().slots()),
+      micro_batch_(record.job().spec().training().micro_batch()),
       counts_samples_(record.job().spec().model().has_mlp()),
       workers_(record.job().placement().workers_size()) {}
 
@@ -19,10 +25,42 @@ void ProgressTracker::OnWorkerProgress(int index, const v1::WorkerProgress& repo
   worker.samples = std::max<uint64_t>(worker.samples, report.samples());
   worker.tokens = std::max<uint64_t>(worker.tokens, report.tokens());
   worker.training_seconds = std::max(worker.training_seconds, report.training_seconds());
+  Measure(report, worker);
   AddLosses(worker, report, record);
   v1::JobProgress& progress = *record.mutable_job()->mutable_progress();
   SumWorkers(progress);
   *progress.mutable_update_time() = ToTimestamp(now);
+}
+
+void ProgressTracker::Measure(const v1::WorkerProgress& report, Worker& worker) {
+  const double seconds = report.compute_seconds() - worker.compute_seconds_then;
+  if (seconds < kMeasuredSeconds || report.samples() <= worker.samples_then) return;
+  worker.samples_per_second = static_cast<double>(report.samples() - worker.samples_then) / seconds;
+  worker.samples_then = report.samples();
+  worker.compute_seconds_then = report.compute_seconds();
+}
+
+std::vector<double> ProgressTracker::SlotsPerSecond() const {
+  std::vector<double> speeds;
+  for (const Worker& worker : workers_) speeds.push_back(worker.samples_per_second / std::max(1.0, micro_batch_));
+  return speeds;
+}
+
+void ProgressTracker::ChangeWorkers(const v1::Placement& before, const v1::Placement& after) {
+  std::vector<Worker> workers(after.workers_size());
+  for (int i = 0; i < before.workers_size() && i < static_cast<int>(workers_.size()); ++i) {
+    const auto same = std::find_if(after.workers().begin(), after.workers().end(), [&](const v1::WorkerPlacement& w) {
+      return w.node_id() == before.workers(i).node_id() && w.incarnation() == before.workers(i).incarnation() &&
+             w.joined_generation() == before.workers(i).joined_generation();
+    });
+    if (same != after.workers().end()) {
+      workers[same - after.workers().begin()] = workers_[i];
+    } else {
+      departed_samples_ += workers_[i].samples;
+      departed_tokens_ += workers_[i].tokens;
+    }
+  }
+  workers_ = std::move(workers);
 }
 
 void ProgressTracker::AddLosses(Worker& worker, const v1::WorkerProgress& report, coordinator::JobRecord& record) {
@@ -46,8 +84,8 @@ void ProgressTracker::AddLosses(Worker& worker, const v1::WorkerProgress& report
 
 void ProgressTracker::SumWorkers(v1::JobProgress& progress) const {
   uint64_t slowest = UINT64_MAX;
-  uint64_t samples = 0;
-  uint64_t tokens = 0;
+  uint64_t samples = departed_samples_;
+  uint64_t tokens = departed_tokens_;
   double seconds = 0;
   for (const Worker& worker : workers_) {
     slowest = std::min(slowest, worker.reported ? worker.step : 0);

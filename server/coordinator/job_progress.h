@@ -29,6 +29,10 @@ class ProgressTracker {
 
   // `index` is the reporter's in the placement, and must be valid.
   void OnWorkerProgress(int index, const v1::WorkerProgress& report, absl::Time now, coordinator::JobRecord& record);
+  // Other workers from now on; what those that left have done still counts.
+  void ChangeWorkers(const v1::Placement& before, const v1::Placement& after);
+  // How fast each worker computes slots, waits excluded, over its last seconds of that; 0: not known yet.
+  std::vector<double> SlotsPerSecond() const;
   void OnServerProgress(int index, const v1::ServerProgress& report, absl::Time now, coordinator::JobRecord& record);
 
  private:
@@ -44,14 +48,22 @@ class ProgressTracker {
     uint64_t tokens = 0;
     double training_seconds = 0;
     uint64_t next_loss_step = 0;  // Losses of earlier steps are repetitions.
+    // Of its speed: where the measurement at hand began, and what the last one gave.
+    uint64_t samples_then = 0;
+    double compute_seconds_then = 0;
+    double samples_per_second = 0;
   };
+  static void Measure(const v1::WorkerProgress& report, Worker& worker);
 
   void AddLosses(Worker& worker, const v1::WorkerProgress& report, coordinator::JobRecord& record);
   void SumWorkers(v1::JobProgress& progress) const;
 
   const uint64_t slots_;
+  const double micro_batch_;
   const bool counts_samples_;  // Throughput is in samples (classifiers) instead of tokens.
   std::vector<Worker> workers_;
+  uint64_t departed_samples_ = 0;
+  uint64_t departed_tokens_ = 0;
   std::map<uint64_t, StepSum> open_steps_;
 };
 

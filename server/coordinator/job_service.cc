@@ -127,6 +127,15 @@ grpc::Status JobService::DeleteCheckpoint(grpc::ServerContext*, const v1::Delete
   return ToGrpcStatus(result.status());
 }
 
+grpc::Status JobService::ScaleJob(grpc::ServerContext*, const v1::ScaleJobRequest* request,
+                                  v1::ScaleJobResponse* response) {
+  const auto coordinator = gate_.Get();
+  if (!coordinator.ok()) return ToGrpcStatus(coordinator.status());
+  absl::StatusOr<v1::Job> result = (*coordinator)->Scale(request->job_id(), request->workers());
+  if (result.ok()) *response->mutable_job() = *std::move(result);
+  return ToGrpcStatus(result.status());
+}
+
 grpc::Status JobService::PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request,
                                   v1::PauseJobResponse* response) {
   const auto coordinator = gate_.Get();

@@ -80,6 +80,8 @@ class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<
                                 v1::VerifyCheckpointResponse* response) override;
   grpc::Status DeleteCheckpoint(grpc::ServerContext* context, const v1::DeleteCheckpointRequest* request,
                                 v1::DeleteCheckpointResponse* response) override;
+  grpc::Status ScaleJob(grpc::ServerContext* context, const v1::ScaleJobRequest* request,
+                        v1::ScaleJobResponse* response) override;
   grpc::Status PauseJob(grpc::ServerContext* context, const v1::PauseJobRequest* request,
                         v1::PauseJobResponse* response) override;
   grpc::Status ResumeJob(grpc::ServerContext* context, const v1::ResumeJobRequest* request,

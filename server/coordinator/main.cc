@@ -19,6 +19,8 @@ void AddFlags(CLI::App& app, paramd::CoordinatorServerOptions& options) {
   AddDurationFlag(app, "--lease", options.lease, "a daemon not heard from for so long is dead");
   AddDurationFlag(app, "--heartbeat", options.heartbeat, "how often daemons report; 0 for a fifth of the lease");
   AddDurationFlag(app, "--restart-grace", options.restart_grace, "beyond a lease, for daemons to return");
+  AddDurationFlag(app, "--workers-timeout", options.workers_timeout,
+                  "how long a job whose workers are all gone waits for one");
   AddDurationFlag(app, "--preparing-timeout", options.preparing_timeout, "for servers, then workers, to take up a job");
   AddDurationFlag(app, "--stopping-timeout", options.stopping_timeout, "for workers to stop at a common step");
   AddDurationFlag(app, "--saving-timeout", options.saving_timeout, "for the lead server to write the weights");

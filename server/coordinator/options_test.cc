@@ -40,6 +40,7 @@ TEST(CoordinatorServerOptionsTest, NamesTheBadFlag) {
       {"--lease", [](Options& o) { o.lease = absl::Milliseconds(1); }},
       {"--heartbeat", [](Options& o) { o.heartbeat = o.lease; }},
       {"--restart-grace", [](Options& o) { o.restart_grace = -absl::Seconds(1); }},
+      {"--workers-timeout", [](Options& o) { o.workers_timeout = absl::ZeroDuration(); }},
       {"--preparing-timeout", [](Options& o) { o.preparing_timeout = absl::ZeroDuration(); }},
       {"--stopping-timeout", [](Options& o) { o.stopping_timeout = absl::InfiniteDuration(); }},
       {"--saving-timeout", [](Options& o) { o.saving_timeout = absl::ZeroDuration(); }},

@@ -59,10 +59,10 @@ std::string Shortage(const char* what, size_t missing, size_t needed, size_t reg
 // One job against the cluster as earlier placements have left it.
 class Attempt {
  public:
-  Attempt(const v1::JobSpec& spec, const ArenaDemand& demand, ClusterCapacity& cluster)
+  Attempt(const v1::JobSpec& spec, uint32_t workers, const ArenaDemand& demand, ClusterCapacity& cluster)
       : demand_(demand),
         servers_needed_(spec.resources().servers()),
-        workers_needed_(spec.resources().workers()),
+        workers_needed_(workers > 0 ? workers : spec.resources().workers()),
         slots_(spec.training().slots()),
         cluster_(cluster) {}
 
@@ -201,7 +201,7 @@ std::vector<Decision> ScheduleJobs(absl::Span<const PendingJob> pending, Cluster
       decisions.push_back(std::move(decision));
       continue;
     }
-    Attempt attempt(*job.spec, *demand, cluster);
+    Attempt attempt(*job.spec, job.workers, *demand, cluster);
     if (attempt.FitsEmptyCluster(options, decision)) {
       if (blocker.empty()) {
         decision = attempt.Place();

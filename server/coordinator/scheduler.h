@@ -60,6 +60,7 @@ absl::StatusOr<ArenaDemand> PlanArena(const v1::JobSpec& spec);
 struct PendingJob {
   std::string job_id;
   const v1::JobSpec* spec = nullptr;  // Must outlive the call.
+  uint32_t workers = 0;               // 0: spec.resources.workers.
 };
 
 struct Decision {

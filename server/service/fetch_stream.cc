@@ -15,7 +15,7 @@ grpc::ServerWriteReactor<v1::FetchChunksResponse>* FetchStream::Start(absl::Stat
   std::shared_ptr<FetchStream> stream(new FetchStream());
   stream->self_ = stream;
   absl::Status status = job.status();
-  if (status.ok()) status = (*job)->shard().CheckGeneration(generation);
+  if (status.ok()) status = (*job)->shard().CheckServerGeneration(generation);
   if (!status.ok()) {
     stream->End(status);
     return stream.get();

@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
+#include "common/base/status_macros.h"
+#include "server/store/job_members.h"
 
 namespace paramd {
 
@@ -46,10 +48,10 @@ void Jobs::Prepare(const v1::JobAssignment& assignment, uint32_t server_index, P
   absl::StatusOr<std::shared_ptr<const JobPlan>> plan = JobPlan::Create(assignment, server_index);
   if (!plan.ok()) return done(plan.status());
   const std::shared_ptr<ServerJob> held = Find(assignment.job_id());
-  if (held != nullptr && held->plan().generation > assignment.generation()) {
+  if (held != nullptr && held->generation() > assignment.generation()) {
     return done(held->shard().CheckGeneration(assignment.generation()));
   }
-  if (held != nullptr && held->plan().generation == assignment.generation()) {
+  if (held != nullptr && held->generation() == assignment.generation()) {
     if (held->initialized()) done(held->plan().memory_bytes());
     return;  // Else the first call will answer.
   }
@@ -71,6 +73,15 @@ void Jobs::Prepare(const v1::JobAssignment& assignment, uint32_t server_index, P
   }
 }
 
+absl::Status Jobs::Adopt(const v1::ChangeGeneration& change, ServerJob::Adopted done) {
+  const std::shared_ptr<ServerJob> job = Find(change.job_id());
+  if (job == nullptr) return absl::NotFoundError(absl::StrCat("no job ", change.job_id(), " on this server"));
+  ASSIGN_OR_RETURN(std::shared_ptr<const JobMembers> members,
+                   JobMembers::Create(change.generation(), change.placement(), job->plan().slots()));
+  job->Adopt(std::move(members), std::move(done));
+  return absl::OkStatus();
+}
+
 std::shared_ptr<ServerJob> Jobs::Find(absl::string_view job_id) const {
   absl::ReaderMutexLock lock(&mutex_);
   const auto found = jobs_.find(job_id);
@@ -88,7 +99,7 @@ void Jobs::Release(const std::string& job_id, uint64_t generation, const std::st
   {
     absl::MutexLock lock(&mutex_);
     const auto found = jobs_.find(job_id);
-    if (found != jobs_.end() && found->second->plan().generation <= generation) {
+    if (found != jobs_.end() && found->second->generation() <= generation) {
       job = std::move(found->second);
       jobs_.erase(found);
       absl::MutexLock account_lock(&account_->mutex);
@@ -130,7 +141,7 @@ std::vector<v1::HeldJob> Jobs::Held() const {
   for (const std::shared_ptr<ServerJob>& job : All()) {
     held.emplace_back();
     held.back().set_job_id(job->plan().job_id);
-    held.back().set_generation(job->plan().generation);
+    held.back().set_generation(job->generation());
   }
   return held;
 }

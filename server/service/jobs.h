@@ -39,6 +39,10 @@ class Jobs {
   // for an older generation; kResourceExhausted MEMORY_LIMIT_EXCEEDED with neededBytes and availableBytes.
   void Prepare(const v1::JobAssignment& assignment, uint32_t server_index, Prepared done);
 
+  // Has the job adopt a generation of other workers; `done` as ServerJob::Adopt's. kNotFound when it is not held;
+  // kInvalidArgument INVALID_PLACEMENT.
+  absl::Status Adopt(const v1::ChangeGeneration& change, ServerJob::Adopted done);
+
   // Null when there is no such job, or it has been released.
   std::shared_ptr<ServerJob> Find(absl::string_view job_id) const;
 

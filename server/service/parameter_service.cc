@@ -79,7 +79,7 @@ absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(const Reque
                                                                      ExchangeStream::ReaderState& state) const {
   std::shared_ptr<ServerJob> job = state.job.lock();
   // A job that was released or replaced has ended.
-  if (job != nullptr && !job->ended() && job->plan().generation == header.generation &&
+  if (job != nullptr && !job->ended() &&
       absl::string_view(job->plan().job_id) == header.job_id.view()) {
     return job;
   }
@@ -96,12 +96,7 @@ absl::Status ParameterService::Route(InboundSlot& slot) {
   RETURN_IF_ERROR(FillChunkRequest(header, now, options_.request_timeout, request));
   ExchangeStream::ReaderState& state = slot.stream->reader_state();
   ASSIGN_OR_RETURN(slot.job, FindJob(header, state));
-  if (absl::Status status = slot.job->shard().Check(request); !status.ok()) {
-    if (status.code() == absl::StatusCode::kFailedPrecondition && request.push) {
-      slot.job->metrics().dropped_fenced.Increment();
-    }
-    return status;
-  }
+  RETURN_IF_ERROR(slot.job->shard().Check(request));
   const Chunk& chunk = *slot.job->shard().FindChunk(request.chunk);
   request.payload = slot.message.payload();
   request.shared_answer = {};

@@ -95,7 +95,14 @@ void ServerJob::Handle(const ChunkRequest& request) {
     owner.stats.CountPush(request.codec, request.key.origin->push_transport(), size, end - request.received);
   }
   if (!owner.actions.applied.empty()) owner.stats.CountApply(end - start);
+  if (request.push) CountRefused(owner);
   Dispatch(chunk, owner);
+}
+
+void ServerJob::CountRefused(const OwnerState& owner) {
+  if (owner.actions.answers.empty() || owner.actions.answers.back().status.ok()) return;
+  const std::string reason = ErrorReason(owner.actions.answers.back().status);
+  if (reason == "GENERATION_FENCED" || reason == "INCARNATION_FENCED") metrics_.dropped_fenced.Increment();
 }
 
 absl::Time ServerJob::Tick(int thread, absl::Time now) {
@@ -275,7 +282,7 @@ absl::StatusOr<uint64_t> ServerJob::ReduceNorm(const v1::ReduceNormRequest& requ
     return MakeError(absl::StatusCode::kFailedPrecondition, "NOT_LEAD",
                      absl::StrCat("server ", plan().server_index, " adds up no norms for job ", plan().job_id));
   }
-  RETURN_IF_ERROR(shard_.CheckGeneration(request.generation()));
+  RETURN_IF_ERROR(shard_.CheckServerGeneration(request.generation()));
   RETURN_IF_ERROR(HitFailpoint(Failpoint::kServerNormReceive));
   uint64_t number = 0;
   {

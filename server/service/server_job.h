@@ -38,6 +38,7 @@
 #include "server/service/owner_threads.h"
 #include "server/service/request_origin.h"
 #include "server/service/server_metrics.h"
+#include "server/store/job_members.h"
 #include "server/store/job_shard.h"
 #include "server/store/norm_table.h"
 
@@ -76,6 +77,8 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   // Instead, when the plan has a checkpoint to start from: reads the chunks from there. Errors are CheckpointReader's.
   void Restore(std::function<void(const absl::Status& status)> done);
   bool initialized() const { return chunks_to_initialize_ == 0; }
+  // The newest that was adopted, or is about to be.
+  uint64_t generation() const { return shard_.generation(); }
   // Failed or released.
   bool ended() const { return ended_; }
 
@@ -96,6 +99,11 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   absl::StatusOr<uint64_t> ReduceNorm(const v1::ReduceNormRequest& request, TotalNorm done);
   // `done` of ReduceNorm will not be called any more.
   void CancelTotal(uint64_t number);
+
+  using Adopted = std::function<void(const v1::GenerationAdopted& adopted)>;
+  // Has all chunks adopt the generation, on their threads, and then calls `done` on one of them with what is missing.
+  // An older generation than the job's is ignored; the same again is answered again.
+  void Adopt(std::shared_ptr<const JobMembers> members, Adopted done);
 
   // Records the next steps (job_trace.h) and then calls `done`, once, on any thread: spans "sum", "apply" and "answer"
   // of the owner threads, "norm" from the server's own norms to the total.
@@ -126,6 +134,7 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   void PostToChunks(std::function<void(Chunk& chunk, ChunkActions& actions)> event);
   // Of a chunk's owner thread, since `start_ns`.
   void RecordSpan(const Chunk& chunk, const char* name, uint64_t step, int64_t start_ns);
+  void CountRefused(const OwnerState& owner);
   // Does what the actions in the chunk's OwnerState ask for, and clears them.
   void Dispatch(Chunk& chunk, OwnerState& owner);
   void Deliver(const Chunk& chunk, OwnerState& owner);

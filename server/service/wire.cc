@@ -33,6 +33,7 @@ absl::Status FillChunkRequest(const RequestHeader& header, absl::Time now, absl:
   request.subtree = {.first_slot = header.first_slot, .log2_size = header.log2_size};
   request.slot_count = header.slot_count;
   request.min_version = header.min_version;
+  request.exact_version = header.exact_version;
   request.min_clock = header.min_clock;
   request.received = now;
   const absl::Duration asked = header.deadline_ms > 0 ? absl::Milliseconds(header.deadline_ms) : limit;

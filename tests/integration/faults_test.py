@@ -13,14 +13,83 @@ class FaultsTest(unittest.TestCase):
         cluster.wait_step(job, 20)
         return job
 
-    def test_killed_worker_fails_the_job_and_is_named(self):
+    def wait_event(self, cluster, job, reason, seconds=30):
+        """The first line of `paramctl events` with this reason."""
+
+        def line():
+            lines = cluster.paramctl("events", job).stdout.splitlines()
+            return next((line for line in lines if f" {reason} " in line), None)
+
+        return eventually(line, f"event {reason} of {job}", seconds)
+
+    def finished_alone(self, cluster, job, steps, **changes):
+        """The job's hash, and that of the same steps trained by one worker to whom nothing happens."""
+        ended = cluster.wait(job, "JOB_STATE_SUCCEEDED", seconds=120)
+        reference = cluster.submit(mlp_spec(cluster.directory, steps=steps, **changes))
+        alone = cluster.wait(reference, "JOB_STATE_SUCCEEDED", seconds=120)
+        return ended["final_weights_sha256"], alone["final_weights_sha256"]
+
+    def test_killed_worker_is_replaced_by_the_others_without_another_bit(self):
+        for steps, clip in ((3000, 0.0), (2000, 1.0)):
+            with self.subTest(clip_norm=clip), Cluster(servers=2, workers=3) as cluster:
+                changes = {
+                    "training": {"steps": steps, "slots": 7, "micro_batch": 16},
+                    "optimizer": {"type": "adamw", "learning_rate": 0.002, "clip_norm": clip},
+                }
+                job = cluster.submit(mlp_spec(cluster.directory, workers=3, servers=2, **changes))
+                cluster.wait_step(job, 100)
+                cluster.daemons["worker-1"].kill()
+                self.assertIn("worker-1", self.wait_event(cluster, job, "WORKER_LOST"))
+                self.wait_event(cluster, job, "GENERATION_CHANGED")
+                ours, alone = self.finished_alone(cluster, job, steps, **changes)
+                self.assertEqual(ours, alone)
+
+    def test_workers_that_all_die_come_back_without_another_bit(self):
         with Cluster(servers=2, workers=2) as cluster:
-            job = self.running_job(cluster)
-            cluster.daemons["worker-1"].kill()
-            ended = cluster.wait(job, "JOB_STATE_FAILED", seconds=10)
-            self.assertEqual(ended["reason"], "WORKER_LOST")
-            self.assertIn("worker-1", ended["message"])
-            self.assert_cluster_is_free(cluster, workers=1)
+            steps = 3000
+            training = {"training": {"steps": steps, "slots": 5, "micro_batch": 16}}
+            job = cluster.submit(mlp_spec(cluster.directory, workers=2, servers=2, **training))
+            for round in range(3):
+                cluster.wait_step(job, cluster.step(job) + 20)
+                cluster.daemons["worker-0"].kill()
+                cluster.daemons["worker-1"].kill()
+                cluster.start_worker("worker-0")
+                cluster.start_worker("worker-1")
+            self.wait_event(cluster, job, "WORKER_JOINED")
+            ours, alone = self.finished_alone(cluster, job, steps, **training)
+            self.assertEqual(ours, alone)
+
+    def test_job_grows_and_shrinks_without_another_bit(self):
+        with Cluster(servers=1, workers=3) as cluster:
+            steps = 4000
+            training = {"training": {"steps": steps, "slots": 8, "micro_batch": 16}}
+            job = cluster.submit(mlp_spec(cluster.directory, workers=1, **training))
+            cluster.wait_step(job, 20)
+            self.assertEqual(cluster.paramctl("scale", job, "--workers", "3").returncode, 0)
+            self.wait_event(cluster, job, "WORKER_JOINED")
+            eventually(lambda: len(cluster.job(job)["placement"]["workers"]) == 3, "three workers")
+            cluster.wait_step(job, cluster.step(job) + 50)
+            self.assertEqual(cluster.paramctl("scale", job, "--workers", "1").returncode, 0)
+            self.assertEqual(len(cluster.job(job)["placement"]["workers"]), 1)
+            refused = cluster.paramctl("scale", job, "--workers", "9")
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn("1..8", refused.stderr)
+            ours, alone = self.finished_alone(cluster, job, steps, **training)
+            self.assertEqual(ours, alone)
+
+    def test_clocked_modes_go_on_without_a_killed_worker(self):
+        for mode in ("ssp", "async"):
+            with self.subTest(mode=mode), Cluster(servers=2, workers=2) as cluster:
+                job = self.running_job(cluster, sync={"mode": mode})
+                cluster.daemons["worker-0"].kill()
+                self.wait_event(cluster, job, "GENERATION_CHANGED")
+                cluster.wait_step(job, cluster.step(job) + 50)
+                cluster.start_worker("worker-new")
+                self.wait_event(cluster, job, "WORKER_JOINED")
+                cluster.wait_step(job, cluster.step(job) + 50)
+                self.assertEqual(cluster.job(job)["state"], "JOB_STATE_RUNNING")
+                self.assertEqual(cluster.paramctl("cancel", job).returncode, 0)
+                cluster.wait(job, "JOB_STATE_CANCELLED")
 
     def test_killed_server_fails_the_job_and_is_named(self):
         with Cluster(servers=2, workers=2) as cluster:
@@ -41,20 +110,20 @@ class FaultsTest(unittest.TestCase):
             job = self.running_job(cluster)
             cluster.daemons["worker-0"].kill()
             cluster.start_worker("worker-0")
-            ended = cluster.wait(job, "JOB_STATE_FAILED", seconds=10)  # Well before the old lease ends.
-            self.assertEqual(ended["reason"], "WORKER_LOST")
+            self.wait_event(cluster, job, "WORKER_LOST", seconds=10)  # Well before the old lease ends.
+            self.assertIn("worker-0", self.wait_event(cluster, job, "WORKER_JOINED"))
 
     def test_sigterm_ends_every_daemon_with_0(self):
         with Cluster(servers=1, workers=1) as cluster:
             for name in ("worker-0", "server-0", "coordinator"):
                 self.assertEqual(cluster.daemons[name].terminate(), 0, cluster.daemons[name].log())
 
-    def test_sigterm_during_a_job_ends_with_0_and_fails_the_job(self):
+    def test_sigterm_of_a_worker_during_a_job_ends_with_0_and_the_job_goes_on(self):
         with Cluster(servers=2, workers=2) as cluster:
             job = self.running_job(cluster)
             self.assertEqual(cluster.daemons["worker-0"].terminate(), 0, cluster.daemons["worker-0"].log())
-            ended = cluster.wait(job, "JOB_STATE_FAILED", seconds=10)
-            self.assertIn("worker-0", ended["message"])
+            self.assertIn("worker-0", self.wait_event(cluster, job, "WORKER_LOST", seconds=10))
+            cluster.wait_step(job, cluster.step(job) + 50)
 
     def test_job_waits_for_workers_and_says_so(self):
         with Cluster(servers=1, workers=1) as cluster:

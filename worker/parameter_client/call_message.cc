@@ -84,6 +84,7 @@ RequestHeader MakeHeader(const CallerIdentity& caller, const ParameterCall& call
   if (call.pull) {
     header.min_version = call.pull->min_version;
     header.min_clock = call.pull->min_clock;
+    header.exact_version = call.pull->exact_version;
   }
   if (call.push) {
     header.step = call.push->step;

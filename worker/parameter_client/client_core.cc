@@ -147,6 +147,22 @@ absl::StatusOr<ChunkVersion> ParameterClientCore::WaitForChunk(int chunk) {
   return links_[routes_[chunk].link]->WaitForChunk(routes_[chunk].index);
 }
 
+absl::Status ParameterClientCore::WaitForPushes() {
+  for (const auto& link : links_) RETURN_IF_ERROR(link->WaitForPushes());
+  for (int chunk = 0; chunk < static_cast<int>(chunk_elements_.size()); ++chunk) {
+    if (!holds_->WaitForChunk(chunk)) return status();
+  }
+  return absl::OkStatus();
+}
+
+void ParameterClientCore::ChangeGeneration(uint64_t generation, uint32_t worker_index) {
+  for (const auto& link : links_) link->ChangeGeneration(generation, worker_index);
+}
+
+void ParameterClientCore::SetInterrupted(bool interrupted) {
+  for (const auto& link : links_) link->SetInterrupted(interrupted);
+}
+
 void ParameterClientCore::Fail(const absl::Status& reason) {
   {
     absl::MutexLock lock(&mutex_);

@@ -33,6 +33,9 @@ class ParameterClientCore final : private ServerLinkOwner {
   absl::Status WaitForConnections(absl::Duration timeout);
   absl::Status Send(const ParameterCall& call);
   absl::StatusOr<ChunkVersion> WaitForChunk(int chunk);
+  absl::Status WaitForPushes();
+  void ChangeGeneration(uint64_t generation, uint32_t worker_index);
+  void SetInterrupted(bool interrupted);
   void Fail(const absl::Status& reason);
   absl::Status status() const;
   ParameterClientStats stats() const;

@@ -16,6 +16,13 @@
 #include "grpcpp/server_builder.h"
 
 namespace paramd {
+namespace {
+
+absl::Status Fenced() {
+  return MakeError(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED", "another generation");
+}
+
+}  // namespace
 
 struct FakeParameterService::Call {
   grpc::ServerReaderWriter<v1::ParameterResponse, v1::ParameterRequest>* stream = nullptr;
@@ -25,7 +32,7 @@ struct FakeParameterService::Call {
 };
 
 FakeParameterService::FakeParameterService(const ArenaPlan& plan, FakeParameterOptions options)
-    : options_(options), tree_(options.slots), arena_elements_(plan.arena_elements()) {
+    : options_(options), tree_(options.slots), generation_(options.generation), arena_elements_(plan.arena_elements()) {
   absl::MutexLock lock(&mutex_);
   for (int chunk = 0; chunk < plan.chunk_count(); ++chunk) {
     chunks_.emplace_back().weights.resize(plan.ChunkRange(chunk).size());
@@ -134,6 +141,17 @@ grpc::Status FakeParameterService::Exchange(
   return go_on ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken on purpose");
 }
 
+void FakeParameterService::SetGeneration(uint64_t generation) {
+  absl::MutexLock lock(&mutex_);
+  generation_ = generation;
+  for (Chunk& chunk : chunks_) {
+    for (const Waiting& waiting : chunk.waiting) {
+      if (!waiting.call->closed) Refuse(*waiting.call, waiting.request, Fenced());
+    }
+    chunk.waiting.clear();
+  }
+}
+
 bool FakeParameterService::Handle(const std::shared_ptr<Call>& call, const v1::ParameterRequest& request) {
   absl::MutexLock lock(&mutex_);
   if (request.operation() == v1::OPERATION_ATTACH) {
@@ -156,8 +174,10 @@ bool FakeParameterService::Handle(const std::shared_ptr<Call>& call, const v1::P
   bool duplicate = false;
   if (fault == Fault::kUnavailable) status = MakeError(absl::StatusCode::kUnavailable, "BUSY", "come back later");
   if (fault == Fault::kDeadline) status = MakeError(absl::StatusCode::kDeadlineExceeded, "NOT_READY", "not ready");
-  if (fault == Fault::kFenced)
-    status = MakeError(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED", "too old");
+  if (fault == Fault::kForeign) {
+    status = MakeError(absl::StatusCode::kFailedPrecondition, "INCARNATION_FENCED", "somebody else's");
+  }
+  if (request.generation() != generation_) status = Fenced();
   if (fault == Fault::kDamagedRequest) status = MakeError(absl::StatusCode::kDataLoss, "CHECKSUM_MISMATCH", "damaged");
   if (status.ok() && request.chunk() >= chunks_.size()) status = absl::InvalidArgumentError("no such chunk");
   if (status.ok() && request.operation() != v1::OPERATION_PULL) {
@@ -220,9 +240,6 @@ absl::StatusOr<std::vector<float>> FakeParameterService::Gradient(const Call& ca
 
 absl::Status FakeParameterService::Apply(const Call& call, Chunk& chunk, const v1::ParameterRequest& request,
                                          bool& duplicate) {
-  if (request.generation() != options_.generation) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED", "wrong generation");
-  }
   ASSIGN_OR_RETURN(std::vector<float> gradient, Gradient(call, request));
   if (options_.mode != v1::SYNC_MODE_SYNC) {
     uint64_t& clock = chunk.clocks.at(request.worker_index());

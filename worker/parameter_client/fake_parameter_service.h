@@ -49,7 +49,7 @@ enum class Fault {
   kBreakAfter,      // The request is applied, the stream ends, the answer is lost.
   kUnavailable,     // Refused with UNAVAILABLE.
   kDeadline,        // Refused with DEADLINE_EXCEEDED.
-  kFenced,          // Refused with FAILED_PRECONDITION, GENERATION_FENCED.
+  kForeign,         // Refused with FAILED_PRECONDITION, INCARNATION_FENCED.
   kDamagedRequest,  // Refused with DATA_LOSS, as if its bytes had been damaged.
   kDamagedAnswer,   // Answered with a payload that does not match its checksum.
   kShortAnswer,     // Answered with too few weights.
@@ -72,6 +72,8 @@ class FakeParameterService final : public v1::ParameterService::Service {
 
   // Lets streams in Fault::kStall, now and later, end broken. Stop does so, too.
   void ReleaseStalled();
+  // Refuses what is of another generation, what waits included.
+  void SetGeneration(uint64_t generation);
   void SetFault(std::function<Fault(const v1::ParameterRequest&)> fault);
   // Initial and current weights of the arena.
   void SetWeights(const std::vector<float>& weights);
@@ -129,6 +131,7 @@ class FakeParameterService final : public v1::ParameterService::Service {
   const FakeParameterOptions options_;
   const SlotTree tree_;
   mutable absl::Mutex mutex_;
+  uint64_t generation_ ABSL_GUARDED_BY(mutex_);
   std::vector<Chunk> chunks_ ABSL_GUARDED_BY(mutex_);
   std::function<Fault(const v1::ParameterRequest&)> fault_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> seen_ ABSL_GUARDED_BY(mutex_);

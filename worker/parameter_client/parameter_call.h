@@ -26,6 +26,7 @@ struct PushPart {
 struct PullPart {
   uint64_t min_version = 0;
   uint64_t min_clock = 0;
+  bool exact_version = false;  // Just min_version; sync only.
   // The chunk's size. Written at any time between the call and the end of the wait for the chunk, by the server when it
   // lies in shared memory; undefined until then.
   absl::Span<float> landing;
@@ -38,7 +39,7 @@ struct ParameterCall {
   std::optional<PullPart> pull;
 };
 
-// Who calls, the same in every request of a client.
+// Who calls; generation and index change with the job's workers.
 struct CallerIdentity {
   std::string job_id;
   uint64_t generation = 0;

@@ -50,6 +50,10 @@ absl::Status CheckTransport(const ParameterClientOptions& options) {
 
 }  // namespace
 
+bool IsInterrupted(const absl::Status& status) {
+  return absl::IsAborted(status) && ErrorReason(status) == "WAIT_INTERRUPTED";
+}
+
 absl::StatusOr<std::unique_ptr<ParameterClient>> ParameterClient::Create(ParameterClientOptions options,
                                                                          const ArenaPlan& plan) {
   RETURN_IF_ERROR(CheckPlacement(options.placement, options.caller, plan));
@@ -77,6 +81,13 @@ absl::Status ParameterClient::PushPull(int chunk, const PushPart& push, const Pu
 }
 
 absl::StatusOr<ChunkVersion> ParameterClient::WaitForChunk(int chunk) { return core_->WaitForChunk(chunk); }
+
+absl::Status ParameterClient::WaitForPushes() { return core_->WaitForPushes(); }
+void ParameterClient::ChangeGeneration(uint64_t generation, uint32_t worker_index) {
+  core_->ChangeGeneration(generation, worker_index);
+}
+void ParameterClient::Interrupt() { core_->SetInterrupted(true); }
+void ParameterClient::EndInterrupt() { core_->SetInterrupted(false); }
 
 void ParameterClient::Cancel(const absl::Status& reason) { core_->Fail(reason); }
 absl::Status ParameterClient::status() const { return core_->status(); }

@@ -11,8 +11,10 @@
 //
 // Faults: a broken stream is opened again with backoff and everything unanswered is sent again, with the same bytes;
 // servers drop what they have. Answers DEADLINE_EXCEEDED and UNAVAILABLE, and damaged bytes in either direction, are
-// retried too, all within `answer_limit` of the first attempt. Whatever else a server refuses, a server that stays
-// unreachable for `reconnect_limit`, and Cancel end the client: every wait, now and later, returns that status.
+// retried too, all within `answer_limit` of the first attempt. What is refused because the job has gone on to another
+// generation waits for ChangeGeneration, `fence_limit` long, and is then sent again. Whatever else a server refuses, a
+// server that stays unreachable for `reconnect_limit`, and Cancel end the client: every wait, now and later, returns
+// that status.
 //
 // Payloads are not copied, unless a codec makes something else of them: gRPC's slices point into the caller's memory,
 // and WaitForChunk also waits until it has dropped them. Encoding happens in the call, once, whatever the retries; what
@@ -52,6 +54,7 @@ struct ParameterClientOptions : DataPlaneOptions {
   absl::Duration answer_grace = absl::Seconds(10);      // After it the stream is taken for dead.
   absl::Duration answer_limit = absl::Minutes(30);      // All attempts: the longest a barrier may last.
   absl::Duration reconnect_limit = absl::Seconds(30);   // Without any answer from a server.
+  absl::Duration fence_limit = absl::Seconds(60);       // From the first refusal to ChangeGeneration.
   RetryOptions reconnect = {.initial_backoff = absl::Milliseconds(50), .max_backoff = absl::Seconds(2)};
   int64_t max_open_requests = 1 << 20;
   std::shared_ptr<const Credentials> credentials;  // TLS over TCP. Null: plain text.
@@ -67,6 +70,9 @@ struct ParameterClientOptions : DataPlaneOptions {
   // until it has let go, which a connected but stuck server can delay.
   std::shared_ptr<const void> payload_owner;
 };
+
+// Whether a wait ended with it because of Interrupt.
+bool IsInterrupted(const absl::Status& status);
 
 class ParameterClient {
  public:
@@ -87,6 +93,16 @@ class ParameterClient {
   // Waits until everything sent for `chunk` is answered and, if weights were pulled, they have landed. Version and
   // clock are those of the newest answer.
   absl::StatusOr<ChunkVersion> WaitForChunk(int chunk);
+
+  // Waits until every push that pulls nothing is acknowledged, and its payload may be used for something else.
+  absl::Status WaitForPushes();
+
+  // From now on messages are of this generation, and those that were refused are sent again.
+  void ChangeGeneration(uint64_t generation, uint32_t worker_index);
+  // WaitForChunk returns kAborted (WAIT_INTERRUPTED), now and from now on, until EndInterrupt. Nothing else changes:
+  // the same chunk can be waited for again.
+  void Interrupt();
+  void EndInterrupt();
 
   // Ends all waits at once with `reason` (not OK). The first reason stays.
   void Cancel(const absl::Status& reason);

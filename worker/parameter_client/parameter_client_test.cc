@@ -142,10 +142,44 @@ TEST_F(ParameterClientTest, DamageThatLastsEndsTheClient) {
 
 TEST_F(ParameterClientTest, RefusalIsTypedNamesChunkAndServerAndStays) {
   Connect();
-  FailFirst(1, Fault::kFenced);
+  FailFirst(1, Fault::kForeign);
   const auto refused = Step(1, 0, 8.0f);
-  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED"));
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kFailedPrecondition, "INCARNATION_FENCED"));
   EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("chunk 1 on server 0 (fake at 127.0.0.1:"));
+  EXPECT_THAT(Step(0, 0, 8.0f), StatusIs(absl::StatusCode::kFailedPrecondition, "INCARNATION_FENCED"));
+}
+
+TEST_F(ParameterClientTest, WhatIsFencedWaitsForTheGenerationAndIsSentAgain) {
+  Connect();
+  // A pull that waits at the server when the generation changes, and a push that comes too late.
+  std::vector<float> gradient(ChunkSize(0), 8.0f), landing(ChunkSize(1));
+  ASSERT_OK(client_->Pull(1, {.min_version = 1, .landing = absl::MakeSpan(landing)}));
+  while (service_.seen().empty()) absl::SleepFor(absl::Milliseconds(1));
+  service_.SetGeneration(2);
+  ASSERT_OK(client_->Push(0, {.step = 0, .slot_count = 1, .payload = gradient}));
+  while (client_->stats().retries < 2) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(service_.applied_pushes(), 0);
+  client_->Interrupt();
+  EXPECT_TRUE(IsInterrupted(client_->WaitForChunk(1).status()));
+  EXPECT_TRUE(IsInterrupted(client_->WaitForChunk(0).status()));
+  client_->EndInterrupt();
+  client_->ChangeGeneration(2, 0);
+  ASSERT_OK(client_->WaitForPushes());
+  EXPECT_EQ(service_.applied_pushes(), 1);
+  gradient_.assign(ChunkSize(1), 8.0f);
+  ASSERT_OK(client_->Push(1, {.step = 0, .slot_count = 1, .payload = gradient_}));
+  ASSERT_OK(client_->WaitForChunk(1));
+  EXPECT_THAT(landing, testing::Each(-1.0f));
+  client_->ChangeGeneration(1, 0);  // Late news change nothing.
+  ASSERT_OK(client_->Push(0, {.step = 1, .slot_count = 1, .payload = gradient}));
+  ASSERT_OK(client_->WaitForPushes());
+}
+
+TEST_F(ParameterClientTest, AGenerationThatNobodyTellsOfEndsTheClient) {
+  ParameterClientOptions options = Options();
+  options.fence_limit = absl::ZeroDuration();
+  client_ = ParameterClient::Create(options, plan_).value();
+  service_.SetGeneration(2);
   EXPECT_THAT(Step(0, 0, 8.0f), StatusIs(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED"));
 }
 

@@ -49,6 +49,8 @@ struct OpenRequest {
   absl::Time created;
   absl::Time answer_by = absl::InfiniteFuture();  // When sent: after that the stream is taken for dead.
   absl::Time resend_at = absl::InfiniteFuture();  // When the server asked to come back later.
+  uint64_t generation = 0;                        // In which it was sent last.
+  bool fenced = false;                            // Refused: waits for another generation.
   int damaged = 0;                                // Attempts that arrived or came back with a bad checksum.
   bool unsent = false;                            // Waits for its turn.
   bool landing_offered = false;                   // Sent with the landing's offset, for the server to write there.

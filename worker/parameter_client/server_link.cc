@@ -39,6 +39,7 @@ ServerLink::ServerLink(ServerLinkOptions options)
     : options_(std::move(options)),
       name_(LinkName(options_)),
       pull_codec_(options_.client.codecs != nullptr ? options_.client.codecs->pull_codec() : v1::CODEC_FP32),
+      caller_(options_.client.caller),
       chunks_(options_.chunks.size()),
       transport_(MakeTransport(options_)),
       backoff_(options_.client.reconnect, options_.client.caller.worker_incarnation + 31 * options_.stream +
@@ -99,6 +100,7 @@ OpenRequest& ServerLink::Add(int index, const ParameterCall& call, PushBytes pus
   if (call.push) request.step = call.push->step;
   if (TraceOn(options_.client.trace)) request.times.asked_ns = TraceClockNanos();
   ++chunks_[index].open;
+  if (!call.pull) ++open_pushes_;
   ++options_.open_requests;
   return request;
 }
@@ -108,9 +110,12 @@ absl::StatusOr<ChunkVersion> ServerLink::WaitForChunk(int index) {
   {
     absl::MutexLock lock(&mutex_);
     Chunk& chunk = chunks_[index];
-    const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return chunk.open == 0 || !status_.ok(); };
+    const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return chunk.open == 0 || interrupted_ || !status_.ok();
+    };
     mutex_.Await(absl::Condition(&settled));
     if (!status_.ok()) return status_;
+    if (interrupted_) return MakeError(absl::StatusCode::kAborted, "WAIT_INTERRUPTED", "the wait was interrupted");
     version = chunk.version;
   }
   const bool released = options_.holds->WaitForChunk(options_.chunks[index]);
@@ -118,6 +123,18 @@ absl::StatusOr<ChunkVersion> ServerLink::WaitForChunk(int index) {
   if (!released) return status_;  // Only a failure ends the wait early.
   chunks_[index].pulled = false;
   return version;
+}
+
+absl::Status ServerLink::WaitForPushes() {
+  absl::MutexLock lock(&mutex_);
+  const auto settled = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return open_pushes_ == 0 || !status_.ok(); };
+  mutex_.Await(absl::Condition(&settled));
+  return status_;
+}
+
+void ServerLink::SetInterrupted(bool interrupted) {
+  absl::MutexLock lock(&mutex_);
+  interrupted_ = interrupted;
 }
 
 void ServerLink::Fail(const absl::Status& reason) {
@@ -211,7 +228,8 @@ bool ServerLink::Shareable(const void* bytes, size_t size) const {
 
 grpc::ByteBuffer ServerLink::Encode(OpenRequest& request) {
   const ParameterClientOptions& client = options_.client;
-  RequestHeader header = MakeHeader(client.caller, request.call, request.id,
+  request.generation = caller_.generation;
+  RequestHeader header = MakeHeader(caller_, request.call, request.id,
                                     static_cast<uint32_t>(absl::ToInt64Milliseconds(client.request_deadline)));
   grpc::Slice payload;
   if (request.call.push) {
@@ -247,7 +265,7 @@ grpc::ByteBuffer ServerLink::Encode(OpenRequest& request) {
 
 grpc::ByteBuffer ServerLink::EncodeAttach() {
   const SharedSegment& segment = *options_.client.segment;
-  RequestHeader header = MakeHeader(options_.client.caller, {}, kAttachId, 0);
+  RequestHeader header = MakeHeader(caller_, {}, kAttachId, 0);
   header.operation = v1::OPERATION_ATTACH;
   header.shared_memory =
       SharedMemoryName{.pid = segment.pid(), .fd = segment.fd(), .bytes = segment.bytes(), .token = segment.token()};

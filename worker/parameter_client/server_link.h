@@ -7,6 +7,9 @@
 // A new stream over a unix socket first offers the client's shared segment (ATTACH) and sends nothing before the
 // answer; once accepted, payloads and landings that lie in the segment go by offset on this stream.
 //
+// What is refused as fenced is of an older generation than the server: it is sent again at once when the link knows a
+// newer one, and waits for ChangeGeneration otherwise.
+//
 // With a credit, a call that pushes and pulls is sent as two messages: the answer to both comes only when all workers
 // have pushed, and two workers that wait for it with their credit spent on different chunks would wait for ever.
 //
@@ -69,6 +72,10 @@ class ServerLink final : private ParameterStreamOwner {
   // `index` is the chunk's place among the link's; the call is valid. Errors as ParameterClient's.
   absl::Status Send(int index, const ParameterCall& call, PushBytes push);
   absl::StatusOr<ChunkVersion> WaitForChunk(int index);
+  // Until no push without a pull is open.
+  absl::Status WaitForPushes();
+  void ChangeGeneration(uint64_t generation, uint32_t worker_index);
+  void SetInterrupted(bool interrupted);
   // Whether payloads are to have checksums, as far as is known now.
   bool wants_checksum() const { return wants_checksum_.load(std::memory_order_relaxed); }
 
@@ -123,6 +130,7 @@ class ServerLink final : private ParameterStreamOwner {
   // Sends again what may be; what this returns otherwise ends the client.
   absl::Status Refuse(OpenRequest& request, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Requeue(OpenRequest& request, absl::Time when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RequeueFenced(OpenRequest& request, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnAttachAnswer(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Connect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -141,6 +149,11 @@ class ServerLink final : private ParameterStreamOwner {
 
   mutable absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  CallerIdentity caller_ ABSL_GUARDED_BY(mutex_);
+  absl::Time fenced_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // And not told of a newer generation.
+  absl::Status fenced_ ABSL_GUARDED_BY(mutex_);                               // What the server said then.
+  bool interrupted_ ABSL_GUARDED_BY(mutex_) = false;
+  int open_pushes_ ABSL_GUARDED_BY(mutex_) = 0;  // Requests that pull nothing.
   RequestTable table_ ABSL_GUARDED_BY(mutex_);
   std::vector<Chunk> chunks_ ABSL_GUARDED_BY(mutex_);
   ParameterClientStats stats_ ABSL_GUARDED_BY(mutex_);

@@ -78,6 +78,7 @@ void ServerLink::Accept(OpenRequest& request, const InboundResponse& response) {
   }
   stats_.in_flight_bytes -= request.in_flight_bytes;
   if (TraceOn(options_.client.trace)) RecordSpans(request);
+  if (!request.call.pull) --open_pushes_;
   table_.Erase(request);
   --options_.open_requests;
   --chunk.open;
@@ -114,6 +115,10 @@ absl::Status ServerLink::Refuse(OpenRequest& request, const absl::Status& status
     case absl::StatusCode::kUnavailable:
       Requeue(request, now + kComeBackLater);
       return absl::OkStatus();
+    case absl::StatusCode::kFailedPrecondition:
+      if (ErrorReason(status) != "GENERATION_FENCED") break;
+      RequeueFenced(request, status);
+      return absl::OkStatus();
     case absl::StatusCode::kDataLoss:
       if (++request.damaged >= kDamagedAttempts) break;
       Requeue(request, now);
@@ -134,6 +139,31 @@ void ServerLink::Requeue(OpenRequest& request, absl::Time when) {
   } else {
     table_.MarkUnsent(request);
   }
+}
+
+void ServerLink::RequeueFenced(OpenRequest& request, const absl::Status& status) {
+  if (request.generation < caller_.generation) return Requeue(request, absl::Now());
+  ++stats_.retries;
+  stats_.in_flight_bytes -= std::exchange(request.in_flight_bytes, 0);
+  request.answer_by = absl::InfiniteFuture();
+  request.fenced = true;
+  if (fenced_since_ != absl::InfiniteFuture()) return;
+  fenced_since_ = absl::Now();
+  fenced_ = status;
+}
+
+void ServerLink::ChangeGeneration(uint64_t generation, uint32_t worker_index) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (generation <= caller_.generation) return;
+    caller_.generation = generation;
+    caller_.worker_index = worker_index;
+    fenced_since_ = absl::InfiniteFuture();
+    table_.ForEach([this](OpenRequest& request) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      if (std::exchange(request.fenced, false)) table_.MarkUnsent(request);
+    });
+  }
+  Pump();
 }
 
 void ServerLink::OnAttachAnswer(const absl::Status& status) {
@@ -174,6 +204,7 @@ void ServerLink::OnEnded(const grpc::Status& status) {
       if (!request.unsent && request.resend_at == absl::InfiniteFuture()) ++stats_.retries;
       request.answer_by = request.resend_at = absl::InfiniteFuture();
       request.in_flight_bytes = 0;
+      request.fenced = false;  // The server says so again.
       table_.MarkUnsent(request);
     });
     stats_.in_flight_bytes = 0;
@@ -219,6 +250,11 @@ absl::StatusOr<bool> ServerLink::CheckDeadlines(absl::Time now, absl::Time& wake
     return MakeError(absl::StatusCode::kUnavailable, "SERVER_UNREACHABLE",
                      absl::StrCat(name_, " has not answered for ",
                                   absl::FormatDuration(options_.client.reconnect_limit), ": ", last_error_));
+  }
+  if (now - fenced_since_ > options_.client.fence_limit) {
+    return MakeError(fenced_.code(), ErrorReason(fenced_),
+                     absl::StrCat(name_, ": ", fenced_.message(), "; no news of another generation for ",
+                                  absl::FormatDuration(options_.client.fence_limit)));
   }
   bool dead = now > attach_by_;
   attach_given_up_ |= dead;

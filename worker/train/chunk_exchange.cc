@@ -49,22 +49,41 @@ ChunkExchange::ChunkExchange(const ChunkExchangeOptions& options)
       clip_here_(!sync_ && options.spec.optimizer().clip_norm() > 0),
       clip_norm_(options.spec.optimizer().clip_norm()),
       staleness_(Staleness(options.spec)),
-      slots_(options.slots),
+      tree_(options.spec.training().slots()),
       client_(options.client),
       codecs_(options.codecs),
       memory_(MemoryOf(options)),
       weights_{memory_->Allocate(plan_.arena_elements()), memory_->Allocate(plan_.arena_elements())},
-      sums_(plan_, SlotTree(options.spec.training().slots()), slots_, ResultOf(options.spec), *memory_),
+      slots_(options.slots),
+      sums_(plan_, tree_, slots_, ResultOf(options.spec), *memory_),
       awaited_(plan_.chunk_count(), false),
       lane_(options.trace, {"compute"}) {
-  bool lossy = false;
   for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) {
     parameters_in_chunk_.push_back(static_cast<int>(plan_.SegmentsOf(chunk).size()));
-    lossy |= codecs_ != nullptr && codecs_->NeedsResidual(chunk);
+    lossy_ |= codecs_ != nullptr && codecs_->NeedsResidual(chunk);
   }
-  const SlotTree tree(options.spec.training().slots());
-  for (const Subtree& subtree : sums_.subtrees()) slots_in_subtree_.push_back(tree.SlotsIn(subtree));
-  if (lossy) residuals_.assign(sums_.payload_count(), std::vector<float>(plan_.arena_elements(), 0.0f));
+  for (const Subtree& subtree : sums_.subtrees()) slots_in_subtree_.push_back(tree_.SlotsIn(subtree));
+  if (lossy_) residuals_.assign(sums_.payload_count(), std::vector<float>(plan_.arena_elements(), 0.0f));
+}
+
+void ChunkExchange::SetSlots(SlotRange slots) {
+  if (slots.first == slots_.first && slots.count == slots_.count) return;
+  const std::vector<Subtree> before = sums_.subtrees();
+  slots_ = slots;
+  sums_.SetSlots(slots);
+  slots_in_subtree_.clear();
+  for (const Subtree& subtree : sums_.subtrees()) slots_in_subtree_.push_back(tree_.SlotsIn(subtree));
+  if (lossy_) ResizeResiduals(before);
+}
+
+// What was lost of a subtree belongs to this subtree's next push; with other slots there may be none.
+void ChunkExchange::ResizeResiduals(const std::vector<Subtree>& before) {
+  std::vector<std::vector<float>> old = std::exchange(residuals_, {});
+  for (int i = 0; i < sums_.payload_count(); ++i) {
+    const auto same = sync_ ? std::find(before.begin(), before.end(), sums_.subtrees()[i]) : before.end();
+    residuals_.push_back(same == before.end() ? std::vector<float>(plan_.arena_elements(), 0.0f)
+                                              : std::move(old[same - before.begin()]));
+  }
 }
 
 size_t ChunkExchange::SharedBytes(const v1::JobSpec& spec, const ArenaPlan& plan, SlotRange slots,
@@ -86,27 +105,57 @@ std::string ChunkExchange::residual_name(int i) const {
   return absl::StrCat("residual/slots/", sums_.subtrees()[i].first_slot, "+", slots_in_subtree_[i]);
 }
 
-absl::Status ChunkExchange::PullInitialWeights() {
-  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(Pull(chunk, 0));
+absl::Status ChunkExchange::PullWeights(uint64_t step, bool exact) {
+  front_step_ = step - 1;  // Until the turn. Of step 0, too: it comes back to 0.
+  const PullPart pull = {.min_version = sync_ ? step : 0, .exact_version = exact};
+  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(Pull(chunk, pull));
   return absl::OkStatus();
 }
 
-absl::Status ChunkExchange::Pull(int chunk, uint64_t min_clock) {
+absl::Status ChunkExchange::Pull(int chunk, PullPart pull) {
   awaited_[chunk] = ahead_ = true;
-  return client_.Pull(chunk, {.min_clock = min_clock, .landing = Landing(chunk)});
+  pull.landing = Landing(chunk);
+  return client_.Pull(chunk, pull);
 }
 
-void ChunkExchange::BeginStep(uint64_t step) {
+void ChunkExchange::BeginStep(uint64_t step, SlotRange slots) {
   step_ = step;
   Turn();
+  SetSlots(slots);
 }
 
 void ChunkExchange::Turn() {
   if (!std::exchange(ahead_, false)) return;
+  ++front_step_;
   front_ = 1 - front_;
 }
 
+absl::Span<float> ChunkExchange::BeginInherited(uint64_t step, uint32_t slot) {
+  inheriting_ = true;
+  inherited_step_ = step;
+  inherited_slot_ = slot;
+  inherited_front_ = front_step_ == step ? front_ : 1 - front_;
+  if (inherited_sum_.empty()) inherited_sum_ = memory_->Allocate(plan_.arena_elements());
+  remaining_ = parameters_in_chunk_;
+  first_gradient_ = absl::InfiniteFuture();
+  return inherited_sum_;
+}
+
+absl::Status ChunkExchange::PushInherited(int chunk) {
+  const ElementRange range = plan_.ChunkRange(chunk);
+  return client_.Push(chunk, {.step = inherited_step_,
+                              .subtree = tree_.Canonical({.first_slot = inherited_slot_, .log2_size = 0}),
+                              .slot_count = 1,
+                              .payload = inherited_sum_.subspan(range.begin, range.size())});
+}
+
+absl::Status ChunkExchange::EndInherited() {
+  inheriting_ = false;
+  return client_.WaitForPushes();
+}
+
 absl::Span<float> ChunkExchange::BeginSlot(uint32_t i) {
+  inheriting_ = false;
   remaining_ = parameters_in_chunk_;
   first_gradient_ = absl::InfiniteFuture();
   return sums_.BeginSlot(i);
@@ -135,6 +184,8 @@ absl::Status ChunkExchange::WaitFor(int chunk) {
 }
 
 absl::Status ChunkExchange::WaitForParameter(int parameter) {
+  // What is awaited may be weights of a later step than the inherited slot's, which are all there then.
+  if (inheriting_ && (ahead_ || front_step_ != inherited_step_)) return absl::OkStatus();
   const auto [first, last] = plan_.ChunksOf(parameter);
   for (int chunk = first; chunk < last; ++chunk) RETURN_IF_ERROR(WaitFor(chunk));
   return absl::OkStatus();
@@ -149,6 +200,10 @@ absl::Status ChunkExchange::GradientFinal(int parameter) {
   const auto [first, last] = plan_.ChunksOf(parameter);
   for (int chunk = first; chunk < last; ++chunk) {
     if (--remaining_[chunk] > 0) continue;
+    if (inheriting_) {
+      RETURN_IF_ERROR(PushInherited(chunk));
+      continue;
+    }
     const int64_t since_ns = lane_.Now();
     const bool complete = sums_.ChunkFinal(chunk);
     lane_.Interrupt("sum", chunk, since_ns);
@@ -158,7 +213,10 @@ absl::Status ChunkExchange::GradientFinal(int parameter) {
 }
 
 absl::Status ChunkExchange::EndStep() {
-  if (!clip_here_) return absl::OkStatus();
+  for (int chunk = 0; slots_.count == 0 && chunk < plan_.chunk_count(); ++chunk) {
+    RETURN_IF_ERROR(Pull(chunk, {.min_version = step_ + 1}));
+  }
+  if (!clip_here_ || slots_.count == 0) return absl::OkStatus();
   Stopwatch watch(times_.push);
   lane_.Switch("clip", step_);
   Clip();
@@ -225,10 +283,9 @@ absl::Status ChunkExchange::WaitForAll() {
 }
 
 absl::Status ChunkExchange::Finish(uint64_t steps) {
-  RETURN_IF_ERROR(WaitForAll());
   if (sync_) return absl::OkStatus();  // The last push asked for version `steps`.
-  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(Pull(chunk, steps));
-  return WaitForAll();
+  for (int chunk = 0; chunk < plan_.chunk_count(); ++chunk) RETURN_IF_ERROR(Pull(chunk, {.min_clock = steps}));
+  return absl::OkStatus();
 }
 
 ChunkExchange::Times ChunkExchange::TakeTimes() { return std::exchange(times_, Times()); }

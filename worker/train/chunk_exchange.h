@@ -1,8 +1,8 @@
 // Between a model program and the parameter client: the forward pass waits parameter by parameter for the chunks it
 // needs, the backward pass hands over gradients, and a chunk's push starts as soon as its last gradient is final.
 //
-//   exchange.PullInitialWeights();
-//   per step t:  exchange.BeginStep(t);
+//   exchange.PullWeights(0);
+//   per step t:  exchange.BeginStep(t, slots);
 //     per slot i:  program.ForwardBackward(..., exchange.weights(), exchange.BeginSlot(i), gate=exchange,
 //     sink=exchange); exchange.EndStep();
 //   exchange.Finish(t);       // weights() are those after the last step of all workers.
@@ -13,6 +13,10 @@
 // sync: a push per subtree of the worker's slots, the last one asking for version t + 1. ssp(s): one push per chunk and
 // clock, asking for weights that contain all clocks up to t + 1 - s of every worker. async: the same without waiting.
 // With clipping, ssp and async push at the end of the step, when the norm of the worker's whole gradient is known.
+//
+// Slots of a worker that went during a step are computed apart from one's own, with the same weights, even when the
+// next step has begun to wait for its: those of the step before are in the other arena until this step's first push. A
+// wait that such news interrupts (kAborted, WAIT_INTERRUPTED) leaves everything as it was and is made again.
 //
 // Codecs with error feedback have their residuals here: one arena per payload, so that what a subtree's push has lost
 // is added to the same subtree's next.
@@ -60,15 +64,26 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   // Room in a shared segment for the arenas and the encoded pushes of an exchange and its client.
   static size_t SharedBytes(const v1::JobSpec& spec, const ArenaPlan& plan, SlotRange slots, const CodecPlan& codecs);
 
-  absl::Status PullInitialWeights();
-  void BeginStep(uint64_t step);
+  // The weights that step `step` begins with: of just this version (sync), if `exact`; whatever there is otherwise.
+  absl::Status PullWeights(uint64_t step, bool exact = false);
+  // `slots` are the worker's in this step; they may be none.
+  void BeginStep(uint64_t step, SlotRange slots);
+  // Other slots for the step that was begun, of which none is computed yet.
+  void SetSlots(SlotRange slots);
   // Where the gradient of the worker's i-th slot goes.
   absl::Span<float> BeginSlot(uint32_t i);
-  // Clips and pushes what had to wait for the whole gradient.
+  // sync: where the gradient of one slot of step `step` goes that is not the worker's own: the step begun last, or the
+  // one before, if no slot of the step begun is computed yet. Pushed as it is, slot by slot.
+  absl::Span<float> BeginInherited(uint64_t step, uint32_t slot);
+  absl::Span<const float> inherited_weights() const { return weights_[inherited_front_]; }
+  // Waits until its pushes are acknowledged.
+  absl::Status EndInherited();
+  // Clips and pushes what had to wait for the whole gradient; asks for the next weights if there was nothing to push.
   absl::Status EndStep();
   // Waits until weights() hold the newest answers of all chunks.
   absl::Status WaitForAll();
-  // After `steps` steps: waits for the weights that contain all of them, of all workers.
+  // After `steps` steps and WaitForAll: asks for the weights that contain all of them, of all workers. WaitForAll
+  // waits.
   absl::Status Finish(uint64_t steps);
 
   // To be asked for again after BeginStep and WaitForAll.
@@ -105,7 +120,9 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   // Where the chunk's weights are to go: the arena that is not being read.
   absl::Span<float> Landing(int chunk);
   absl::Span<float> Residual(int chunk, int payload);
-  absl::Status Pull(int chunk, uint64_t min_clock);
+  absl::Status Pull(int chunk, PullPart pull);
+  void ResizeResiduals(const std::vector<Subtree>& before);
+  absl::Status PushInherited(int chunk);
   // From now on weights() are those asked for last.
   void Turn();
   absl::Status WaitFor(int chunk);
@@ -120,21 +137,29 @@ class ChunkExchange final : public ParameterGate, public GradientSink {
   const bool clip_here_;
   const double clip_norm_;
   const uint64_t staleness_;  // ssp; async: no bound.
-  const SlotRange slots_;
+  const SlotTree tree_;
   std::vector<int> parameters_in_chunk_;
-  std::vector<uint32_t> slots_in_subtree_;
   ParameterClient& client_;
 
   const CodecPlan* const codecs_;
   const std::shared_ptr<ArenaMemory> memory_;
   const absl::Span<float> weights_[2];
+  SlotRange slots_;  // The worker's own.
+  std::vector<uint32_t> slots_in_subtree_;
   SlotAccumulator sums_;
+  bool lossy_ = false;                         // Some codec keeps what it loses.
   std::vector<std::vector<float>> residuals_;  // By payload, arena_elements each.
   int front_ = 0;                              // The arena that is read.
+  uint64_t front_step_ = 0;                    // sync: the step that its weights are for.
   bool ahead_ = false;                         // Weights were asked for since the last turn.
   std::vector<bool> awaited_;                  // A pull of the chunk is open.
   std::vector<int> remaining_;                 // Parameters of the chunk whose gradient is not final in this slot.
   uint64_t step_ = 0;
+  bool inheriting_ = false;
+  uint64_t inherited_step_ = 0;
+  uint32_t inherited_slot_ = 0;
+  int inherited_front_ = 0;          // The arena with its weights.
+  absl::Span<float> inherited_sum_;  // Its gradient; allocated when first needed.
   TraceLane lane_;
   Times times_;
   absl::Time first_gradient_;

@@ -102,10 +102,10 @@ class ChunkExchangeTest : public testing::TestWithParam<ExchangeCase> {
 
 TEST_P(ChunkExchangeTest, BackwardNeverSeesItsWeightsChange) {
   Start(/*slots=*/3);
-  ASSERT_OK(exchange_->PullInitialWeights());
+  ASSERT_OK(exchange_->PullWeights(0));
   std::vector<float> expected = service_->weights();
   for (uint64_t step = 0; step < 4; ++step) {
-    exchange_->BeginStep(step);
+    exchange_->BeginStep(step, {0, 3});
     for (uint32_t slot = 0; slot < 3; ++slot) RunSlot(slot, slot == 2, expected);
     if (HasFatalFailure()) return;
     ASSERT_OK(exchange_->EndStep());
@@ -118,7 +118,9 @@ TEST_P(ChunkExchangeTest, BackwardNeverSeesItsWeightsChange) {
     ASSERT_OK(exchange_->WaitForAll());
     ASSERT_EQ(Weights(), expected);
   }
+  ASSERT_OK(exchange_->WaitForAll());
   ASSERT_OK(exchange_->Finish(4));
+  ASSERT_OK(exchange_->WaitForAll());
   EXPECT_EQ(Weights(), expected);
   EXPECT_EQ(Weights(), service_->weights());
   const FakeParameterService::SharedMemoryUse use = service_->shared_memory_use();
@@ -144,8 +146,8 @@ TEST_P(ChunkExchangeResidualTest, ResidualsBelongToSubtreesAndAreNamed) {
   EXPECT_EQ(exchange_->residual_name(0), "residual/slots/0+3");
   EXPECT_THAT(exchange_->residual(0), testing::Each(0.0f));
   EXPECT_EQ(exchange_->residual(0).size(), static_cast<size_t>(plan_.arena_elements()));
-  ASSERT_OK(exchange_->PullInitialWeights());
-  exchange_->BeginStep(0);
+  ASSERT_OK(exchange_->PullWeights(0));
+  exchange_->BeginStep(0, {0, 3});
   for (int p = 0; p < parameters(); ++p) ASSERT_OK(exchange_->WaitForParameter(p));
   for (uint32_t slot = 0; slot < 3; ++slot) {
     const absl::Span<float> gradients = exchange_->BeginSlot(slot);

@@ -16,8 +16,15 @@ void AddInto(absl::Span<float> left, absl::Span<const float> right) {
 
 SlotAccumulator::SlotAccumulator(const ArenaPlan& plan, const SlotTree& tree, SlotRange slots, Result result,
                                  ArenaMemory& memory)
-    : plan_(plan), result_(result), subtrees_(tree.Cover(slots.first, slots.count)), slots_(MakePlans(tree, slots)) {
-  for (int i = BufferCount(tree, slots); i > 0; --i) buffers_.push_back(memory.Allocate(plan.arena_elements()));
+    : plan_(plan), tree_(tree), result_(result), memory_(memory) {
+  SetSlots(slots);
+}
+
+void SlotAccumulator::SetSlots(SlotRange slots) {
+  subtrees_ = tree_.Cover(slots.first, slots.count);
+  slots_ = MakePlans(tree_, slots);
+  const auto needed = static_cast<size_t>(BufferCount(tree_, slots));
+  while (buffers_.size() < needed) buffers_.push_back(memory_.Allocate(plan_.arena_elements()));
 }
 
 std::vector<SlotAccumulator::SlotPlan> SlotAccumulator::MakePlans(const SlotTree& tree, SlotRange slots) {

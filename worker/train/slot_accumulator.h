@@ -34,8 +34,11 @@ class SlotAccumulator {
     kTotal,     // ssp, async: one payload, the subtrees' sum from left to right.
   };
 
-  // 1 <= slots.count, slots.first + slots.count <= tree.slots().
+  // slots.first + slots.count <= tree.slots(). No slots: a worker that has none yet.
   SlotAccumulator(const ArenaPlan& plan, const SlotTree& tree, SlotRange slots, Result result, ArenaMemory& memory);
+
+  // Between two steps: from now on these are the worker's slots. Takes more memory only if they need more buffers.
+  void SetSlots(SlotRange slots);
 
   // How many arenas it takes.
   static int BufferCount(const SlotTree& tree, SlotRange slots);
@@ -65,7 +68,9 @@ class SlotAccumulator {
   static std::vector<SlotPlan> MakePlans(const SlotTree& tree, SlotRange slots);
 
   const ArenaPlan& plan_;
+  const SlotTree tree_;
   const Result result_;
+  ArenaMemory& memory_;
   std::vector<Subtree> subtrees_;
   std::vector<SlotPlan> slots_;
   std::vector<absl::Span<float>> buffers_;  // A stack of arenas: [0] holds the leftmost subtree.

@@ -4,8 +4,11 @@
 //                  .worker_index = 0, .workers = 2, .slots = {0, 4}}, observer);
 //   ASSIGN_OR_RETURN(StepLoop::Result result, loop.Run());     // Blocks; other threads may stop or cancel it.
 //
+// The job's workers may change while it runs: Change tells the loop, before the client's generation changes. It takes
+// notice between two slots, and in every wait for weights.
+//
 // Deterministic: what is pushed depends on the spec, the slots and the weights pulled alone. Thread safety: Run once,
-// on one thread, which also calls the observer; RequestStop, StopAt and Cancel from any thread at any time.
+// on one thread, which also calls the observer; RequestStop, StopAt, Change and Cancel from any thread at any time.
 #ifndef PARAMD_WORKER_TRAIN_STEP_LOOP_H_
 #define PARAMD_WORKER_TRAIN_STEP_LOOP_H_
 
@@ -14,8 +17,10 @@
 #include <optional>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/partition/arena_plan.h"
@@ -30,6 +35,7 @@
 #include "worker/parameter_client/parameter_client.h"
 #include "worker/train/arena_memory.h"
 #include "worker/train/chunk_exchange.h"
+#include "worker/train/slot_assignment.h"
 #include "worker/train/stop_control.h"
 
 namespace paramd {
@@ -70,6 +76,7 @@ struct StepLoopOptions {
   uint32_t workers = 1;
   SlotRange slots;                      // This worker's.
   uint64_t first_step = 0;              // The steps before it are done: the job goes on from a checkpoint.
+  bool joining = false;                 // The job trains already: Change, before Run, says where this worker begins.
   std::shared_ptr<ArenaMemory> memory;  // For weights and gradients. Null: the heap.
   const CodecPlan* codecs = nullptr;    // The client's. Null: fp32.
   TraceRecorder* trace = nullptr;       // The client's. Null: nothing is recorded.
@@ -87,25 +94,51 @@ class StepLoop {
   StepLoop(const StepLoopOptions& options, Sampler sampler, StepLoopObserver& observer);
 
   // Trains until the last step, StopAt's or Cancel. After OK, weights() are those after all steps of all workers.
-  // Errors: Cancel's reason, the parameter client's, the program's, or NON_FINITE_LOSS under the FAIL policy.
+  // Errors: Cancel's reason, the parameter client's, the program's, or NON_FINITE_LOSS under the FAIL policy; kAborted
+  // (REJOIN) when a worker that has just joined is to take over slots of the step before its first: another loop, with
+  // another client, can, if it begins with this change.
   absl::StatusOr<Result> Run();
 
   // The first boundary this worker can stop at; it waits there for StopAt or Cancel.
   uint64_t RequestStop() { return control_.RequestStop(); }
   void StopAt(uint64_t step) { control_.StopAt(step); }
+  // The job's workers have changed. The client's ChangeGeneration is to be called after it.
+  void Change(const WorkerChange& change);
   // Ends Run at the next wait or step boundary.
   void Cancel(const absl::Status& reason);
 
   // Of the training thread, or after Run.
   absl::Span<const float> weights() const { return exchange_.weights(); }
   int64_t memory_bytes() const { return exchange_.memory_bytes(); }
+  // Its index among the job's workers, now.
+  uint32_t worker_index() const { return assignment_.part().worker_index; }
 
  private:
   absl::Status RunStep(uint64_t step);
   void EndTracedStep(uint64_t step);
-  // Adds the slot's mean loss to `loss`.
+  // One of the worker's own slots; adds its mean loss to `loss`.
   absl::Status RunSlot(uint64_t step, uint32_t i, StepReport& report, double& loss);
+  // From data to the last gradient, which goes to `gradients`.
+  absl::Status ComputeSlot(const RunKey& key, absl::Span<const float> weights, absl::Span<float> gradients,
+                           StepReport& report, double& loss);
   absl::Status RunEvaluation(uint64_t step);
+  void ReportStep(StepReport& report, double loss, uint32_t slots);
+
+  // step_loop_members.cc
+  // Whether it would have to know weights that are older than those it began with.
+  bool LacksWeights(uint64_t step) const {
+    return joined_at_ == step && assignment_.NextInherited(step - 1).has_value();
+  }
+  // Where a worker begins that joins a running job.
+  absl::StatusOr<uint64_t> FirstStepOfJoiner();
+  // Takes the news, if there are any. `next_step` is the first that is not yet begun.
+  void AdoptChange(uint64_t next_step);
+  // A wait was interrupted in `step`, before its first slot was computed, or at the boundary before it.
+  absl::Status OnInterrupted(uint64_t step, uint64_t next_step);
+  // Computes and pushes what this worker has inherited of `step`, if anything. Adds to the numbers of the step.
+  absl::Status RunInherited(uint64_t step, StepReport& report, double& loss, uint32_t& slots);
+  // WaitForAll at the boundary before `step`, however often it is interrupted.
+  absl::Status WaitAtBoundary(uint64_t step);
   void ReportProgress(uint64_t steps_done);
 
   const StepLoopOptions options_;
@@ -113,7 +146,12 @@ class StepLoop {
   StepLoopObserver& observer_;
   StopControl control_;
 
+  absl::Mutex change_mutex_;
+  std::optional<WorkerChange> change_ ABSL_GUARDED_BY(change_mutex_);  // The newest, until the loop takes it.
+
   // Of the training thread.
+  SlotAssignment assignment_;
+  uint64_t joined_at_ = 0;  // The first step; 0 unless it joined.
   ChunkExchange exchange_;
   Batch batch_;
   std::vector<int64_t> samples_;

@@ -321,6 +321,48 @@ TEST_F(StepLoopTest, StopsWhereAllWorkersAgree) {
   EXPECT_EQ(service_->weights(), Reference(spec, static_cast<uint32_t>(stop)));
 }
 
+// A worker goes when some chunks have its slots of a step and others lack them, while the other one computes its own
+// slots of that step, or waits for what comes of it.
+TEST_F(StepLoopTest, TheOtherTakesOverWhatALostWorkerHasNotDone) {
+  constexpr uint64_t kStep = 2;
+  const v1::JobSpec spec = TestSpec(v1::SYNC_MODE_SYNC, 6, 7);
+  const std::vector<float> expected = Reference(spec, 6);
+  const auto chunks = static_cast<uint32_t>(plan_.chunk_count());
+  for (uint32_t arrive = 0; arrive < chunks; ++arrive) {
+    for (bool waits : {false, true}) {
+      StartService(spec, 2);
+      service_->SetFault([=](const v1::ParameterRequest& request) {
+        const bool lost = request.worker_index() == 1 && request.step() == kStep && request.slot_count() > 0 &&
+                          request.chunk() + arrive < chunks;  // The last chunks' gradients come first.
+        return lost && request.generation() == 1 ? Fault::kIgnore : Fault::kNone;
+      });
+      auto workers = Workers(spec, 2);
+      std::atomic<uint64_t> step = 0;
+      workers[0]->program.set_on_pass([&](const RunKey& key) { step = key.step; });
+      for (auto& worker : workers) worker->Start();
+      const auto there = [&] {
+        for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
+          if (service_->version(static_cast<int>(chunk)) < kStep) return false;
+        }
+        return step >= (waits ? kStep + 1 : kStep);
+      };
+      while (!there()) absl::SleepFor(absl::Milliseconds(1));
+      workers[1]->loop->Cancel(absl::AbortedError("lost"));
+      workers[1]->thread.join();
+      service_->SetGeneration(2);
+      workers[0]->loop->Change({.part = {.worker_index = 0, .workers = 1, .slots = {0, 7}},
+                                .step = kStep,
+                                .own = {0, 3},
+                                .inherited = {{3, 4}}});
+      workers[0]->client->ChangeGeneration(2, 0);
+      workers[0]->thread.join();
+      ASSERT_OK(workers[0]->result) << arrive << waits;
+      EXPECT_EQ(service_->weights(), expected) << arrive << waits;
+      workers.clear();
+    }
+  }
+}
+
 TEST_F(StepLoopTest, CancelEndsAWorkerThatWaitsForOthers) {
   const v1::JobSpec spec = TestSpec(v1::SYNC_MODE_SYNC, 10, 2);
   StartService(spec, 2);
@@ -336,10 +378,10 @@ TEST_F(StepLoopTest, RefusalOfTheServerIsTheResult) {
   const v1::JobSpec spec = TestSpec(v1::SYNC_MODE_SYNC, 10, 2);
   StartService(spec, 1);
   service_->SetFault(
-      [](const v1::ParameterRequest& request) { return request.step() == 2 ? Fault::kFenced : Fault::kNone; });
+      [](const v1::ParameterRequest& request) { return request.step() == 2 ? Fault::kForeign : Fault::kNone; });
   auto workers = Workers(spec, 1);
   RunAll(workers);
-  EXPECT_THAT(workers[0]->result, StatusIs(absl::StatusCode::kFailedPrecondition, "GENERATION_FENCED"));
+  EXPECT_THAT(workers[0]->result, StatusIs(absl::StatusCode::kFailedPrecondition, "INCARNATION_FENCED"));
 }
 
 }  // namespace

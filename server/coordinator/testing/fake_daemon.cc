@@ -102,6 +102,15 @@ void FakeDaemon::Answer(const v1::CoordinatorMessage& command) {
       }
       return Prepare(assignment);
     }
+    case v1::CoordinatorMessage::kChangeGeneration: {
+      {
+        absl::MutexLock lock(&mutex_);
+        assignment_.set_generation(command.change_generation().generation());
+      }
+      if (options_.role != v1::NODE_ROLE_SERVER) return;
+      report.mutable_generation_adopted();  // Nothing has been pushed.
+      return Report(report);
+    }
     case v1::CoordinatorMessage::kStart: {
       if (!options_.train) return;
       uint64_t steps = 0;
