@@ -35,11 +35,6 @@ bool Reached(const JobRecord& record) {
   return record.job().progress().step() >= pending.step() || !pending.server_shards().empty();
 }
 
-absl::Status Refused(absl::string_view reason, const v1::Job& job, const std::string& message) {
-  return MakeError(absl::StatusCode::kFailedPrecondition, reason, absl::StrCat("job ", job.job_id(), " ", message),
-                   {{"jobId", job.job_id()}});
-}
-
 // Whether workers keep what their codecs have lost.
 bool LosesResiduals(const v1::JobSpec& spec) {
   const auto keeps = [](v1::Codec codec) {
@@ -169,7 +164,7 @@ void JobMachine::OnCheckpointTick() {
 
 absl::StatusOr<v1::Checkpoint> JobMachine::OnCreateCheckpoint() {
   if (job().phase() != v1::JOB_PHASE_TRAINING || record_.checkpoint_directory().empty()) {
-    return Refused("JOB_NOT_TRAINING", job(), "is not in training: there is nothing to take a checkpoint of");
+    return Refused("JOB_NOT_TRAINING", "is not in training: there is nothing to take a checkpoint of");
   }
   const uint64_t soon = std::min<uint64_t>(job().progress().step() + 2, job().spec().training().steps());
   const bool pending = record_.has_pending_checkpoint();
@@ -353,86 +348,6 @@ void JobMachine::OnCheckpointSelected(const v1::CheckpointReport& report) {
 
 // ------------------------------------------------------------------------------------------------ users
 
-void JobMachine::RestoreFrom(const std::string& directory) {
-  record_.mutable_restore()->set_from(directory);
-  effects_.changed = true;
-}
-
-absl::Status JobMachine::OnPause() {
-  if (job().state() == v1::JOB_STATE_PAUSED || (record_.pause_requested() && IsActivePhase(job().phase()))) {
-    return absl::OkStatus();
-  }
-  if (job().phase() != v1::JOB_PHASE_TRAINING) {
-    return Refused("JOB_NOT_TRAINING", job(), "is not in training: it cannot be paused");
-  }
-  record_.set_pause_requested(true);
-  AddEvent("PAUSE_REQUESTED", "pause, with a checkpoint at a step that all workers reach");
-  AbandonCheckpoint("the job is paused, with a checkpoint of its own");
-  EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
-  SetReason("STOPPING", "waits for the workers to name the step they can stop at");
-  SendPhaseCommandsToAll();
-  return absl::OkStatus();
-}
-
-void JobMachine::TakePauseCheckpoint(uint64_t step) {
-  EnterPhase(v1::JOB_PHASE_SAVING, options_.checkpoint_timeout);
-  SetReason("CHECKPOINTING", absl::StrCat("waits for the servers to write a checkpoint of step ", step));
-  AddEvent("TRAINING_STOPPED", absl::StrCat("all workers have stopped after ", step, " steps"));
-  const v1::Checkpoint* existing = FindCheckpoint(step);
-  if (existing != nullptr && existing->state() == v1::CHECKPOINT_STATE_COMMITTED) {
-    return Release(MakeOutcome(v1::JOB_STATE_PAUSED, "PAUSED",
-                               absl::StrCat("paused at step ", step, "; paramctl resume ", job().job_id())));
-  }
-  TakeCheckpoint(step, true, 0);
-}
-
-void JobMachine::FinishPause() {
-  EnterPhase(v1::JOB_PHASE_DONE, absl::InfiniteDuration());
-  SetReason(record_.outcome().reason(), record_.outcome().message());
-  AddEvent("PAUSED", record_.outcome().message());
-  record_.clear_servers();
-  record_.clear_workers();
-  record_.clear_outcome();
-  record_.clear_stop_step();
-  record_.set_pause_requested(false);
-}
-
-absl::Status JobMachine::OnResume(uint64_t step) {
-  const v1::JobState state = job().state();
-  if (state != v1::JOB_STATE_PAUSED && state != v1::JOB_STATE_FAILED && state != v1::JOB_STATE_CANCELLED) {
-    return Refused("JOB_NOT_RESUMABLE", job(),
-                   absl::StrCat("is ", v1::JobState_Name(state).substr(sizeof("JOB_STATE_") - 1),
-                                "; only PAUSED, FAILED and CANCELLED jobs can be resumed"));
-  }
-  const v1::Checkpoint* chosen = step == 0 ? nullptr : FindCheckpoint(step);
-  if (record_.checkpoints().empty() || (step != 0 && chosen == nullptr)) {
-    return MakeError(
-        absl::StatusCode::kNotFound, "CHECKPOINT_NOT_FOUND",
-        absl::StrCat("job ", job().job_id(), " has no checkpoint", step == 0 ? "" : absl::StrCat(" of step ", step)),
-        {{"jobId", job().job_id()}});
-  }
-  if (CheckpointBusy(record_)) return Refused("CHECKPOINT_BUSY", job(), "has a checkpoint that is read or deleted");
-  coordinator::Restore& restore = *record_.mutable_restore();
-  restore.Clear();
-  restore.set_step(step);
-  restore.set_from(chosen != nullptr ? chosen->directory() : record_.checkpoint_directory());
-  record_.clear_servers();
-  record_.clear_workers();
-  record_.clear_outcome();
-  record_.clear_stop_step();
-  record_.clear_cancel_requested();
-  record_.clear_save_on_cancel();
-  record_.clear_pause_requested();
-  job().clear_error();
-  job().clear_end_time();
-  job().set_state(v1::JOB_STATE_PENDING);
-  EnterPhase(v1::JOB_PHASE_QUEUED, absl::InfiniteDuration());
-  SetReason("QUEUED", "waits to be scheduled");
-  AddEvent("RESUMED", step == 0 ? std::string("to go on from the newest good checkpoint")
-                                : absl::StrCat("to go on from the checkpoint of step ", step));
-  return absl::OkStatus();
-}
-
 v1::Checkpoint* JobMachine::FindCheckpoint(uint64_t step) {
   for (v1::Checkpoint& checkpoint : *record_.mutable_checkpoints()) {
     if (checkpoint.step() == step) return &checkpoint;
@@ -457,7 +372,7 @@ absl::StatusOr<v1::Checkpoint> JobMachine::OnVerifyCheckpoint(uint64_t step, con
   if (!found.ok()) return found.status();
   v1::Checkpoint& checkpoint = **found;
   if (checkpoint.state() == v1::CHECKPOINT_STATE_DELETING) {
-    return Refused("CHECKPOINT_BUSY", job(), absl::StrCat("is deleting the checkpoint of step ", checkpoint.step()));
+    return Refused("CHECKPOINT_BUSY", absl::StrCat("is deleting the checkpoint of step ", checkpoint.step()));
   }
   // Asked again it is sent again: the server that does it may be gone.
   checkpoint.set_state(v1::CHECKPOINT_STATE_VERIFYING);
@@ -477,13 +392,13 @@ absl::StatusOr<v1::Checkpoint> JobMachine::OnDeleteCheckpoint(uint64_t step, boo
   const bool in_use = job().state() == v1::JOB_STATE_RUNNING && job().phase() < v1::JOB_PHASE_TRAINING &&
                       record_.restore().first_step() == step;
   if (checkpoint.state() == v1::CHECKPOINT_STATE_VERIFYING || in_use) {
-    return Refused("CHECKPOINT_BUSY", job(), absl::StrCat("is reading the checkpoint of step ", step));
+    return Refused("CHECKPOINT_BUSY", absl::StrCat("is reading the checkpoint of step ", step));
   }
   const auto good = std::count_if(record_.checkpoints().begin(), record_.checkpoints().end(), [](const auto& c) {
     return c.state() != v1::CHECKPOINT_STATE_CORRUPT && c.state() != v1::CHECKPOINT_STATE_DELETING;
   });
   if (!force && good == 1 && checkpoint.state() == v1::CHECKPOINT_STATE_COMMITTED) {
-    return Refused("ONLY_CHECKPOINT", job(), "has no other good checkpoint; delete it with --force");
+    return Refused("ONLY_CHECKPOINT", "has no other good checkpoint; delete it with --force");
   }
   checkpoint.set_state(v1::CHECKPOINT_STATE_DELETING);
   effects_.changed = true;

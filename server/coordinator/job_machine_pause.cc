@@ -1,0 +1,96 @@
+// A job stops with a checkpoint and goes on from one.
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/error.h"
+#include "server/coordinator/job_machine.h"
+#include "server/coordinator/job_outcome.h"
+
+namespace paramd {
+
+absl::Status JobMachine::Refused(absl::string_view reason, const std::string& message) const {
+  const std::string& job_id = record_.job().job_id();
+  return MakeError(absl::StatusCode::kFailedPrecondition, reason, absl::StrCat("job ", job_id, " ", message),
+                   {{"jobId", job_id}});
+}
+
+void JobMachine::RestoreFrom(const std::string& directory) {
+  record_.mutable_restore()->set_from(directory);
+  effects_.changed = true;
+}
+
+absl::Status JobMachine::OnPause() {
+  if (job().state() == v1::JOB_STATE_PAUSED || (record_.pause_requested() && IsActivePhase(job().phase()))) {
+    return absl::OkStatus();
+  }
+  if (job().phase() != v1::JOB_PHASE_TRAINING) {
+    return Refused("JOB_NOT_TRAINING", "is not in training: it cannot be paused");
+  }
+  record_.set_pause_requested(true);
+  AddEvent("PAUSE_REQUESTED", "pause, with a checkpoint at a step that all workers reach");
+  AbandonCheckpoint("the job is paused, with a checkpoint of its own");
+  EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
+  SetReason("STOPPING", "waits for the workers to name the step they can stop at");
+  SendPhaseCommandsToAll();
+  return absl::OkStatus();
+}
+
+void JobMachine::TakePauseCheckpoint(uint64_t step) {
+  EnterPhase(v1::JOB_PHASE_SAVING, options_.checkpoint_timeout);
+  SetReason("CHECKPOINTING", absl::StrCat("waits for the servers to write a checkpoint of step ", step));
+  AddEvent("TRAINING_STOPPED", absl::StrCat("all workers have stopped after ", step, " steps"));
+  const v1::Checkpoint* existing = FindCheckpoint(step);
+  if (existing != nullptr && existing->state() == v1::CHECKPOINT_STATE_COMMITTED) {
+    return Release(MakeOutcome(v1::JOB_STATE_PAUSED, "PAUSED",
+                               absl::StrCat("paused at step ", step, "; paramctl resume ", job().job_id())));
+  }
+  TakeCheckpoint(step, true, 0);
+}
+
+void JobMachine::FinishPause() {
+  EnterPhase(v1::JOB_PHASE_DONE, absl::InfiniteDuration());
+  SetReason(record_.outcome().reason(), record_.outcome().message());
+  AddEvent("PAUSED", record_.outcome().message());
+  record_.clear_servers();
+  record_.clear_workers();
+  record_.clear_outcome();
+  record_.clear_stop_step();
+  record_.set_pause_requested(false);
+}
+
+absl::Status JobMachine::OnResume(uint64_t step) {
+  const v1::JobState state = job().state();
+  if (state != v1::JOB_STATE_PAUSED && state != v1::JOB_STATE_FAILED && state != v1::JOB_STATE_CANCELLED) {
+    return Refused("JOB_NOT_RESUMABLE", absl::StrCat("is ", v1::JobState_Name(state).substr(sizeof("JOB_STATE_") - 1),
+                                                     "; only PAUSED, FAILED and CANCELLED jobs can be resumed"));
+  }
+  const v1::Checkpoint* chosen = step == 0 ? nullptr : FindCheckpoint(step);
+  if (record_.checkpoints().empty() || (step != 0 && chosen == nullptr)) {
+    return MakeError(
+        absl::StatusCode::kNotFound, "CHECKPOINT_NOT_FOUND",
+        absl::StrCat("job ", job().job_id(), " has no checkpoint", step == 0 ? "" : absl::StrCat(" of step ", step)),
+        {{"jobId", job().job_id()}});
+  }
+  if (CheckpointBusy(record_)) return Refused("CHECKPOINT_BUSY", "has a checkpoint that is read or deleted");
+  coordinator::Restore& restore = *record_.mutable_restore();
+  restore.Clear();
+  restore.set_step(step);
+  restore.set_from(chosen != nullptr ? chosen->directory() : record_.checkpoint_directory());
+  record_.clear_servers();
+  record_.clear_workers();
+  record_.clear_outcome();
+  record_.clear_stop_step();
+  record_.clear_cancel_requested();
+  record_.clear_save_on_cancel();
+  record_.clear_pause_requested();
+  job().clear_error();
+  job().clear_end_time();
+  job().set_state(v1::JOB_STATE_PENDING);
+  EnterPhase(v1::JOB_PHASE_QUEUED, absl::InfiniteDuration());
+  SetReason("QUEUED", "waits to be scheduled");
+  AddEvent("RESUMED", step == 0 ? std::string("to go on from the newest good checkpoint")
+                                : absl::StrCat("to go on from the checkpoint of step ", step));
+  return absl::OkStatus();
+}
+
+}  // namespace paramd
