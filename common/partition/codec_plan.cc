@@ -84,8 +84,8 @@ size_t CodecPlan::MaxEncodedBytes(int chunk) const {
   return bytes;
 }
 
-absl::Status EncodeChunk(const CodecPlan& plan, int chunk, absl::Span<const float> values, absl::Span<float> residual,
-                         std::string& out) {
+absl::StatusOr<size_t> EncodeChunk(const CodecPlan& plan, int chunk, absl::Span<const float> values,
+                                   absl::Span<float> residual, absl::Span<char> out) {
   const int64_t elements = plan.ElementsOf(chunk);
   if (static_cast<int64_t>(values.size()) != elements) {
     return WrongSize(chunk, "values", values.size(), "elements", elements);
@@ -93,12 +93,22 @@ absl::Status EncodeChunk(const CodecPlan& plan, int chunk, absl::Span<const floa
   if (!residual.empty() && residual.size() != values.size()) {
     return WrongSize(chunk, "a residual", residual.size(), "elements", elements);
   }
-  out.reserve(out.size() + plan.MaxEncodedBytes(chunk));
+  size_t size = 0;
   for (const CodecRun& run : plan.RunsOf(chunk)) {
-    RETURN_IF_ERROR(EncodeRun(run.codec, values.subspan(run.range.begin, run.range.size()), plan.topk_ratio(),
-                              PartOf(residual, run.range), out));
+    ASSIGN_OR_RETURN(const size_t bytes, EncodeRun(run.codec, values.subspan(run.range.begin, run.range.size()),
+                                                   plan.topk_ratio(), PartOf(residual, run.range), out.subspan(size)));
+    size += bytes;
   }
-  return absl::OkStatus();
+  return size;
+}
+
+absl::Status EncodeChunk(const CodecPlan& plan, int chunk, absl::Span<const float> values, absl::Span<float> residual,
+                         std::string& out) {
+  const size_t begin = out.size();
+  out.resize(begin + plan.MaxEncodedBytes(chunk));
+  const absl::StatusOr<size_t> size = EncodeChunk(plan, chunk, values, residual, absl::MakeSpan(out).subspan(begin));
+  out.resize(begin + size.value_or(0));
+  return size.status();
 }
 
 absl::Status DecodeChunk(const CodecPlan& plan, int chunk, v1::Codec codec_on_wire, absl::string_view payload,

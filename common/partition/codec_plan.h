@@ -64,8 +64,12 @@ class CodecPlan {
   v1::Codec pull_codec_ = v1::CODEC_FP32;
 };
 
-// Appends the encoding of a chunk's values to `out`. `residual` has the chunk's size, or is empty: then what is lost is
-// lost. kInvalidArgument (PARAM_SHAPE_MISMATCH) for other sizes.
+// Writes the encoding of a chunk's values to the front of `out`, which has the chunk's MaxEncodedBytes at least, and
+// returns its size. `residual` has the chunk's size, or is empty: then what is lost is lost. kInvalidArgument
+// (PARAM_SHAPE_MISMATCH) for other sizes.
+absl::StatusOr<size_t> EncodeChunk(const CodecPlan& plan, int chunk, absl::Span<const float> values,
+                                   absl::Span<float> residual, absl::Span<char> out);
+// The same, appended to `out`.
 absl::Status EncodeChunk(const CodecPlan& plan, int chunk, absl::Span<const float> values, absl::Span<float> residual,
                          std::string& out);
 

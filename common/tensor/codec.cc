@@ -82,23 +82,37 @@ size_t MaxEncodedBytes(v1::Codec codec, size_t elements, double topk_ratio) {
   return FixedBytes(codec, elements);
 }
 
-absl::Status EncodeRun(v1::Codec codec, absl::Span<const float> values, double topk_ratio, absl::Span<float> residual,
-                       std::string& out) {
+absl::StatusOr<size_t> EncodeRun(v1::Codec codec, absl::Span<const float> values, double topk_ratio,
+                                 absl::Span<float> residual, absl::Span<char> out) {
   if (!IsRunCodec(codec)) return Unsupported(codec);
   if (!residual.empty() && residual.size() != values.size()) {
     return MakeError(absl::StatusCode::kInvalidArgument, "PARAM_SHAPE_MISMATCH",
                      absl::StrCat("a residual of ", residual.size(), " for ", values.size(), " values"));
   }
-  if (codec == v1::CODEC_FP32) {
-    out.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
-  } else if (codec == v1::CODEC_TOPK) {
-    EncodeTopk(values, TopkCount(values.size(), topk_ratio), residual, out);
-  } else {
-    const size_t begin = out.size();
-    out.resize(begin + FixedBytes(codec, values.size()));
-    EncodeFixed(codec, values, residual, out.data() + begin);
+  const size_t room = MaxEncodedBytes(codec, values.size(), topk_ratio);
+  if (out.size() < room) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "PARAM_SHAPE_MISMATCH",
+                     absl::StrCat(out.size(), " bytes of room for ", values.size(), " values that may take ", room));
   }
-  return absl::OkStatus();
+  if (codec == v1::CODEC_TOPK) {
+    return EncodeTopk(values, TopkCount(values.size(), topk_ratio), residual, out.data());
+  }
+  if (codec == v1::CODEC_FP32) {
+    if (!values.empty()) std::memcpy(out.data(), values.data(), room);
+  } else {
+    EncodeFixed(codec, values, residual, out.data());
+  }
+  return room;
+}
+
+absl::Status EncodeRun(v1::Codec codec, absl::Span<const float> values, double topk_ratio, absl::Span<float> residual,
+                       std::string& out) {
+  const size_t begin = out.size();
+  out.resize(begin + MaxEncodedBytes(codec, values.size(), topk_ratio));
+  const absl::StatusOr<size_t> size =
+      EncodeRun(codec, values, topk_ratio, residual, absl::MakeSpan(out).subspan(begin));
+  out.resize(begin + size.value_or(0));
+  return size.status();
 }
 
 absl::Status DecodeRun(v1::Codec codec, absl::string_view& bytes, absl::Span<float> out) {

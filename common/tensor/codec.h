@@ -2,7 +2,7 @@
 // the bytes of each.
 //
 //   std::string bytes;
-//   RETURN_IF_ERROR(EncodeRun(v1::CODEC_TOPK, gradient, /*topk_ratio=*/0.01, absl::MakeSpan(residual), bytes));
+//   ASSIGN_OR_RETURN(size_t size, EncodeRun(v1::CODEC_TOPK, gradient, /*topk_ratio=*/0.01, residual, bytes));
 //   absl::string_view rest = bytes;
 //   RETURN_IF_ERROR(DecodeRun(v1::CODEC_TOPK, rest, absl::MakeSpan(values)));   // rest is empty now.
 //
@@ -22,6 +22,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/tensor/codec_half.h"
@@ -36,9 +37,13 @@ bool HasErrorFeedback(v1::Codec codec);
 // CODEC_PER_GROUP, which are codecs of no run.
 size_t MaxEncodedBytes(v1::Codec codec, size_t elements, double topk_ratio);
 
-// Appends the encoding of `values` to `out`. `residual` is empty or has the values' size: it is added to them before
-// and holds what was lost after; codecs without error feedback leave it alone. `topk_ratio` (0, 1] is read by TOPK.
-// kInvalidArgument: no codec of a run (UNSUPPORTED_CODEC), a residual of another size (PARAM_SHAPE_MISMATCH).
+// Writes the encoding of `values` to the front of `out`, MaxEncodedBytes at least, and returns its size. `residual` is
+// empty or has the values' size: it is added to them before and holds what was lost after; codecs without error
+// feedback leave it alone. `topk_ratio` (0, 1] is read by TOPK. kInvalidArgument: no codec of a run
+// (UNSUPPORTED_CODEC), a residual of another size or too little room (PARAM_SHAPE_MISMATCH).
+absl::StatusOr<size_t> EncodeRun(v1::Codec codec, absl::Span<const float> values, double topk_ratio,
+                                 absl::Span<float> residual, absl::Span<char> out);
+// The same, appended to `out`.
 absl::Status EncodeRun(v1::Codec codec, absl::Span<const float> values, double topk_ratio, absl::Span<float> residual,
                        std::string& out);
 

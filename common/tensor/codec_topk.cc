@@ -168,17 +168,16 @@ size_t TopkEncodedBytes(size_t elements, size_t count) {
   return (elements + kTopkBlockElements - 1) / kTopkBlockElements * sizeof(uint32_t) + 4 * count;
 }
 
-void EncodeTopk(absl::Span<const float> values, size_t count, absl::Span<float> residual, std::string& out) {
+size_t EncodeTopk(absl::Span<const float> values, size_t count, absl::Span<float> residual, char* out) {
   if (!residual.empty()) {
     AddInto(residual, values);
     values = residual;
   }
   const auto places = std::make_unique_for_overwrite<uint32_t[]>(values.size());
   const size_t sent = count == 0 ? 0 : Select(values, count, places.get());
-  const size_t begin = out.size();
-  out.resize(begin + TopkEncodedBytes(values.size(), sent));
-  WriteBlocks(values, absl::MakeConstSpan(places.get(), sent), out.data() + begin);
-  if (residual.empty()) return;
+  const size_t bytes = TopkEncodedBytes(values.size(), sent);
+  WriteBlocks(values, absl::MakeConstSpan(places.get(), sent), out);
+  if (residual.empty()) return bytes;
   bool finite = true;
   for (size_t i = 0; i < sent; ++i) {
     float& value = residual[places[i]];
@@ -187,6 +186,7 @@ void EncodeTopk(absl::Span<const float> values, size_t count, absl::Span<float> 
   }
   // Only when all that was sent is not finite can more of it be left.
   if (!finite) std::transform(residual.begin(), residual.end(), residual.begin(), FiniteOrZero);
+  return bytes;
 }
 
 absl::Status DecodeTopk(absl::string_view& bytes, absl::Span<float> out) {

@@ -1,7 +1,7 @@
 // TOPK: the values of largest magnitude and their places; all others decode to 0. For gradients with error feedback
 // (Lin et al., Deep Gradient Compression, 2018).
 //
-//   EncodeTopk(values, TopkCount(values.size(), 0.01), absl::MakeSpan(residual), bytes);
+//   size_t size = EncodeTopk(values, TopkCount(values.size(), 0.01), absl::MakeSpan(residual), bytes);
 //   RETURN_IF_ERROR(DecodeTopk(rest, absl::MakeSpan(decoded)));
 //
 // Per block of 65536 values (the last may be shorter): a u32 count, then `count` u16 places within the block,
@@ -16,7 +16,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -33,10 +32,10 @@ size_t TopkCount(size_t elements, double ratio);
 // The size of the encoding when `count` values of `elements` are sent.
 size_t TopkEncodedBytes(size_t elements, size_t count);
 
-// Appends the encoding to `out`. `residual` is empty, or has the values' size: it is added to them first and holds
-// value - decoded afterwards. Takes time linear in the size; when magnitudes are spread as those of gradients are, that
-// of one or two passes over memory.
-void EncodeTopk(absl::Span<const float> values, size_t count, absl::Span<float> residual, std::string& out);
+// Writes the encoding, TopkEncodedBytes or less, and returns its size. `residual` is empty, or has the values' size: it
+// is added to them first and holds value - decoded afterwards. Takes time linear in the size; when magnitudes are
+// spread as those of gradients are, that of one or two passes over memory.
+size_t EncodeTopk(absl::Span<const float> values, size_t count, absl::Span<float> residual, char* out);
 
 // Decodes out.size() values from the front of `bytes` and takes what it read off them. kInvalidArgument
 // (MALFORMED_PAYLOAD): too few bytes, or places that are not ascending or not within their block. Allocates nothing.

@@ -30,10 +30,9 @@ std::vector<float> RandomValues(size_t size, float scale = 1) {
 }
 
 std::string Encode(const std::vector<float>& values, size_t count, absl::Span<float> residual = {}) {
-  std::string bytes = "front";
-  EncodeTopk(values, count, residual, bytes);
-  EXPECT_EQ(bytes.substr(0, 5), "front");
-  return bytes.substr(5);
+  std::string bytes(TopkEncodedBytes(values.size(), count), 'x');
+  bytes.resize(EncodeTopk(values, count, residual, bytes.data()));
+  return bytes;
 }
 
 std::vector<float> Decode(absl::string_view bytes, size_t size) {

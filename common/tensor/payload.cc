@@ -1,6 +1,7 @@
 #include "common/tensor/payload.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "common/base/crc32c.h"
@@ -137,6 +138,24 @@ absl::string_view Contiguous(const PayloadView& payload, std::string& scratch) {
 uint32_t Crc32c(const PayloadView& payload) {
   uint32_t crc = 0;
   for (size_t i = 0; i < payload.fragment_count(); ++i) crc = ExtendCrc32c(crc, payload.fragment(i));
+  return crc;
+}
+
+uint32_t CopyFloatsWithCrc32c(const PayloadView& payload, absl::Span<float> out) {
+  assert(payload.size() == out.size() * sizeof(float));
+  constexpr size_t kPiece = 16 * 1024;  // Still in the first-level cache when it is copied.
+  uint32_t crc = 0;
+  char* to = reinterpret_cast<char*>(out.data());
+  for (size_t i = 0; i < payload.fragment_count(); ++i) {
+    absl::string_view rest = payload.fragment(i);
+    while (!rest.empty()) {
+      const absl::string_view piece = rest.substr(0, kPiece);
+      crc = ExtendCrc32c(crc, piece);
+      CopyBytes(to, piece);
+      to += piece.size();
+      rest.remove_prefix(piece.size());
+    }
+  }
   return crc;
 }
 

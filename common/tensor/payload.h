@@ -88,6 +88,8 @@ absl::string_view Contiguous(const PayloadView& payload, std::string& scratch);
 
 // CRC-32C of all bytes; see common/base/crc32c.h.
 uint32_t Crc32c(const PayloadView& payload);
+// Crc32c and the copy of all elements into `out`, which has as many, in one pass over memory.
+uint32_t CopyFloatsWithCrc32c(const PayloadView& payload, absl::Span<float> out);
 
 }  // namespace paramd
 

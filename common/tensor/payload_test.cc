@@ -208,5 +208,16 @@ TEST(PayloadTest, ChecksumDoesNotDependOnTheCuts) {
   EXPECT_EQ(Crc32c(Fragments("123456789", {4}).view()), 0xE3069283u);
 }
 
+TEST(PayloadTest, CopiesAndChecksInOnePass) {
+  const std::vector<float> values = RandomValues(30'000, 2);  // Several pieces.
+  const std::string bytes = BytesOf(values);
+  for (const std::vector<size_t>& cuts : {std::vector<size_t>{}, {1}, {40'001, 7}, {0, 65'537, 3}}) {
+    std::vector<float> out(values.size());
+    EXPECT_EQ(CopyFloatsWithCrc32c(Fragments(bytes, cuts).view(), absl::MakeSpan(out)), Crc32c(bytes));
+    EXPECT_EQ(BytesOf(out), bytes);
+  }
+  EXPECT_EQ(CopyFloatsWithCrc32c(PayloadView(), {}), 0u);
+}
+
 }  // namespace
 }  // namespace paramd

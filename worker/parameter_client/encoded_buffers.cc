@@ -1,6 +1,5 @@
 #include "worker/parameter_client/encoded_buffers.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -17,7 +16,8 @@ size_t EncodedBuffers::SharedFloats(const CodecPlan& codecs, int chunk) {
 absl::StatusOr<std::shared_ptr<const EncodedBuffer>> EncodedBuffers::Encode(int chunk, absl::Span<const float> values,
                                                                             absl::Span<float> residual) {
   std::unique_ptr<EncodedBuffer> buffer = Take(chunk);
-  RETURN_IF_ERROR(Fill(chunk, values, residual, *buffer));
+  ASSIGN_OR_RETURN(const size_t size, EncodeChunk(codecs_, chunk, values, residual, buffer->memory_));
+  buffer->bytes_ = absl::string_view(buffer->memory_.data(), size);
   return std::shared_ptr<const EncodedBuffer>(
       buffer.release(), [self = shared_from_this(), chunk](const EncodedBuffer* done) {
         self->Return(chunk, const_cast<EncodedBuffer*>(done));  // Made above, as no constant.
@@ -34,34 +34,14 @@ std::unique_ptr<EncodedBuffer> EncodedBuffers::Take(int chunk) {
   auto buffer = std::make_unique<EncodedBuffer>();
   if (segment_ != nullptr) {
     const absl::Span<float> floats = segment_->AllocateFloats(SharedFloats(codecs_, chunk));
-    buffer->shared_ = {reinterpret_cast<char*>(floats.data()), floats.size() * sizeof(float)};
+    buffer->memory_ = {reinterpret_cast<char*>(floats.data()), floats.size() * sizeof(float)};
+  }
+  if (buffer->memory_.empty()) {
+    const size_t bytes = codecs_.MaxEncodedBytes(chunk);
+    buffer->heap_ = std::make_unique_for_overwrite<char[]>(bytes);
+    buffer->memory_ = {buffer->heap_.get(), bytes};
   }
   return buffer;
-}
-
-absl::Status EncodedBuffers::Fill(int chunk, absl::Span<const float> values, absl::Span<float> residual,
-                                  EncodedBuffer& buffer) {
-  if (buffer.shared_.empty()) {
-    buffer.heap_.clear();
-    RETURN_IF_ERROR(EncodeChunk(codecs_, chunk, values, residual, buffer.heap_));
-    buffer.bytes_ = buffer.heap_;
-    return absl::OkStatus();
-  }
-  std::string scratch;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!scratch_.empty()) {
-      scratch = std::move(scratch_.back());
-      scratch_.pop_back();
-    }
-  }
-  scratch.clear();
-  RETURN_IF_ERROR(EncodeChunk(codecs_, chunk, values, residual, scratch));
-  std::copy(scratch.begin(), scratch.end(), buffer.shared_.begin());
-  buffer.bytes_ = absl::string_view(buffer.shared_.data(), scratch.size());
-  absl::MutexLock lock(&mutex_);
-  scratch_.push_back(std::move(scratch));
-  return absl::OkStatus();
 }
 
 void EncodedBuffers::Return(int chunk, EncodedBuffer* buffer) {

@@ -14,7 +14,6 @@
 #define PARAMD_WORKER_PARAMETER_CLIENT_ENCODED_BUFFERS_H_
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -34,9 +33,9 @@ class EncodedBuffer {
  private:
   friend class EncodedBuffers;
 
-  absl::string_view bytes_;  // In one of the two:
-  absl::Span<char> shared_;
-  std::string heap_;
+  absl::string_view bytes_;  // At the front of the memory.
+  absl::Span<char> memory_;  // Of the segment, or of the heap:
+  std::unique_ptr<char[]> heap_;
 };
 
 class EncodedBuffers final : public std::enable_shared_from_this<EncodedBuffers> {
@@ -53,8 +52,6 @@ class EncodedBuffers final : public std::enable_shared_from_this<EncodedBuffers>
 
  private:
   std::unique_ptr<EncodedBuffer> Take(int chunk);
-  // Encodes into heap memory and moves it where it belongs.
-  absl::Status Fill(int chunk, absl::Span<const float> values, absl::Span<float> residual, EncodedBuffer& buffer);
   void Return(int chunk, EncodedBuffer* buffer);
 
   const CodecPlan& codecs_;
@@ -62,7 +59,6 @@ class EncodedBuffers final : public std::enable_shared_from_this<EncodedBuffers>
 
   absl::Mutex mutex_;
   std::vector<std::vector<std::unique_ptr<EncodedBuffer>>> free_ ABSL_GUARDED_BY(mutex_);  // Per chunk.
-  std::vector<std::string> scratch_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace paramd
