@@ -244,7 +244,7 @@ absl::StatusOr<bool> Chunk::PushClocked(const ChunkRequest& request, ChunkAction
 
 bool Chunk::Apply(GradientBlocks& gradient, ChunkWeights::Step step, const ChunkRequest* pulling,
                   const AppliedStep& applied, ChunkActions& actions) {
-  CollectTargets(pulling);
+  step.bf16 = CollectTargets(pulling);
   step.targets = targets_;
   SnapshotPointer previous = plan_->synchronous() ? snapshot() : nullptr;
   if (!weights_.Apply(gradient, step)) return false;
@@ -337,15 +337,21 @@ bool Chunk::Ready(uint64_t min_version, uint64_t min_clock, uint64_t version) co
   return version >= min_version && (plan_->synchronous() ? version : slowest_clock()) >= min_clock;
 }
 
-void Chunk::CollectTargets(const ChunkRequest* pulling) {
+bool Chunk::CollectTargets(const ChunkRequest* pulling) {
   const uint64_t next = version() + 1;
-  for (const Waiting& waiting : waiting_) {
-    if (waiting.shared_answer.empty() || !Ready(waiting.min_version, waiting.min_clock, next)) continue;
-    targets_.push_back({.codec = AnswerCodec(waiting.answer_codec), .memory = waiting.shared_answer});
-  }
-  if (pulling == nullptr || !pulling->pull || pulling->shared_answer.empty()) return;
-  if (!Ready(pulling->min_version, MinClock(*pulling), next)) return;
-  targets_.push_back({.codec = AnswerCodec(pulling->answer_codec), .memory = pulling->shared_answer});
+  bool bf16 = false;
+  const auto collect = [&](const auto& wanted, uint64_t min_clock) {
+    if (!Ready(wanted.min_version, min_clock, next)) return;
+    const v1::Codec codec = AnswerCodec(wanted.answer_codec);
+    if (!wanted.shared_answer.empty()) {
+      targets_.push_back({.codec = codec, .memory = wanted.shared_answer});
+    } else {
+      bf16 |= codec == v1::CODEC_BF16;
+    }
+  };
+  for (const Waiting& waiting : waiting_) collect(waiting, waiting.min_clock);
+  if (pulling != nullptr && pulling->pull) collect(*pulling, MinClock(*pulling));
+  return bf16;
 }
 
 void Chunk::AnswerReady(ChunkActions& actions) {

@@ -123,8 +123,9 @@ class Chunk {
   // The pull's min_clock, or what the staleness bound makes of it.
   uint64_t MinClock(const ChunkRequest& request) const;
   bool Ready(uint64_t min_version, uint64_t min_clock, uint64_t version) const;
-  // Into targets_: where the weights of the next version are wanted as soon as they are there.
-  void CollectTargets(const ChunkRequest* pulling);
+  // Into targets_: where the weights of the next version are wanted as soon as they are there. Whether somebody is
+  // going to be answered with them in BF16.
+  bool CollectTargets(const ChunkRequest* pulling);
   void AnswerReady(ChunkActions& actions);
 
   // `request` is a ChunkRequest or a Waiting.

@@ -55,18 +55,20 @@ bool ChunkWeights::Apply(GradientBlocks& gradient, const Step& step) {
   ++updates_;
   PrepareSteps(step.learning_rate);
   Buffer weights = pool_->Take(elements_);
+  Buffer bf16;
+  if (step.bf16) bf16 = pool_->Take(Snapshot::Bf16Floats(elements_));
   alignas(64) float scratch[GradientBlocks::kBlockElements];
   size_t segment = 0;
   for (int64_t begin = 0; begin < elements_; begin += GradientBlocks::kBlockElements) {
     const int64_t end = std::min(begin + GradientBlocks::kBlockElements, elements_);
     Update(gradient.Next(end - begin, scratch, step.norm), begin, end, step, weights, segment);
-    for (const WeightsTarget& target : step.targets) {
-      WriteWeights(weights.span().subspan(begin, end - begin), begin, target);
-    }
+    const absl::Span<const float> updated = weights.span().subspan(begin, end - begin);
+    for (const WeightsTarget& target : step.targets) WriteWeights(updated, begin, target);
+    if (step.bf16) WriteWeights(updated, begin, {.codec = v1::CODEC_BF16, .memory = bf16.span()});
   }
   if (step.norm != nullptr && !std::isfinite(step.norm->Total())) return false;
   ++version_;
-  Publish(std::move(weights));
+  Publish(std::move(weights), std::move(bf16));
   return true;
 }
 
@@ -114,8 +116,9 @@ void ChunkWeights::Keep() {
   Publish(std::move(weights));
 }
 
-void ChunkWeights::Publish(Buffer weights) {
-  snapshot_ = std::allocate_shared<const Snapshot>(PoolAllocator<Snapshot>(pool_), version_, std::move(weights));
+void ChunkWeights::Publish(Buffer weights, Buffer bf16) {
+  snapshot_ = std::allocate_shared<const Snapshot>(PoolAllocator<Snapshot>(pool_), version_, std::move(weights),
+                                                   std::move(bf16));
 }
 
 }  // namespace paramd

@@ -45,6 +45,7 @@ class ChunkWeights {
     double learning_rate = 0;
     SquaredNormSum* norm = nullptr;           // Gets the gradient's; null when that is known to be finite.
     absl::Span<const WeightsTarget> targets;  // Get the new weights.
+    bool bf16 = false;                        // The snapshot is going to be asked for BF16.
   };
 
   // Allocates nothing yet.
@@ -75,7 +76,7 @@ class ChunkWeights {
   // first segment that does not end before; moved on.
   void Update(const char* gradient, int64_t begin, int64_t end, const Step& step, Buffer& weights, size_t& segment);
   void PrepareSteps(double learning_rate);
-  void Publish(Buffer weights);
+  void Publish(Buffer weights, Buffer bf16 = Buffer());
 
   const std::shared_ptr<const JobPlan> plan_;
   const int index_;

@@ -5,8 +5,8 @@
 //   RETURN_IF_ERROR(shard.Check(request));
 //   shard.FindChunk(request.chunk)->Handle(request, actions);
 //
-// Check, FindChunk and what is said of generations are thread safe. Each chunk is used by one thread at a time, different chunks by different
-// threads.
+// Check, FindChunk and what is said of generations are thread safe. Each chunk is used by one thread at a time,
+// different chunks by different threads.
 #ifndef PARAMD_SERVER_STORE_JOB_SHARD_H_
 #define PARAMD_SERVER_STORE_JOB_SHARD_H_
 

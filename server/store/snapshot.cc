@@ -11,7 +11,8 @@ absl::string_view Snapshot::payload(v1::Codec codec) const {
     return absl::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
   }
   absl::call_once(bf16_once_, [this, values] {
-    bf16_ = weights_.TakeAnother(static_cast<int64_t>((values.size() + 1) / 2));
+    if (bf16_.size() > 0) return;
+    bf16_ = weights_.TakeAnother(Bf16Floats(static_cast<int64_t>(values.size())));
     EncodeBf16(values, absl::MakeSpan(reinterpret_cast<uint16_t*>(bf16_.data()), values.size()));
   });
   return absl::string_view(reinterpret_cast<const char*>(bf16_.data()), values.size() * sizeof(uint16_t));

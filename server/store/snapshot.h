@@ -22,7 +22,12 @@ namespace paramd {
 
 class Snapshot {
  public:
-  Snapshot(uint64_t version, Buffer weights) : version_(version), weights_(std::move(weights)) {}
+  // `bf16`: the same weights encoded, Bf16Floats of them; empty when nobody is known to want them.
+  Snapshot(uint64_t version, Buffer weights, Buffer bf16 = Buffer())
+      : version_(version), weights_(std::move(weights)), bf16_(std::move(bf16)) {}
+
+  // The size of a buffer for the weights in BF16.
+  static int64_t Bf16Floats(int64_t elements) { return (elements + 1) / 2; }
 
   uint64_t version() const { return version_; }
   absl::Span<const float> weights() const { return weights_.span(); }
@@ -40,7 +45,7 @@ class Snapshot {
   const uint64_t version_;
   const Buffer weights_;
   mutable absl::once_flag bf16_once_;
-  mutable Buffer bf16_;  // Two values a float.
+  mutable Buffer bf16_;  // Two values a float. Empty until asked for.
   mutable Checksum fp32_checksum_;
   mutable Checksum bf16_checksum_;
 };
