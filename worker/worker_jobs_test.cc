@@ -204,7 +204,8 @@ TEST_F(WorkerJobsTest, ArenasAreSharedWithAServerOnThisHost) {
     EXPECT_EQ(local.shared_memory_use().pushes, memory ? pushes : 0);
     EXPECT_EQ(local.shared_memory_use().pulls, memory ? pushes + plan_.chunk_count() : 0);
     EXPECT_THAT(MetricsText(), HasSubstr(absl::StrCat("paramd_worker_streams{train_job=\"job-1\",transport=\"",
-                                                      memory ? "shared_memory" : "unix", "\"} 1\n")));
+                                                      memory ? "shared_memory" : "unix", "\"} ",
+                                                      DataPlaneOptions().streams_per_server, "\n")));
     Release();
     WaitFor(v1::JobReport::kReleased);
     absl::MutexLock lock(&mutex_);

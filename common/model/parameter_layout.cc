@@ -13,6 +13,7 @@ namespace paramd {
 namespace {
 
 // GPT-2's standard deviation of initial weights.
+constexpr uint32_t kMaxLayers = 256;
 constexpr float kGpt2InitialDeviation = 0.02f;
 
 absl::Status InvalidModel(absl::string_view message) {
@@ -68,7 +69,9 @@ void AddConv1d(std::vector<ParameterSpec>& layout, const std::string& name, int6
 }
 
 absl::StatusOr<std::vector<ParameterSpec>> Gpt2Layout(const v1::Gpt2Model& model) {
-  if (model.layers() == 0) return InvalidModel("model.gpt2.layers: must be at least 1, got 0");
+  if (model.layers() == 0 || model.layers() > kMaxLayers) {  // Also of specifications that nobody has validated.
+    return InvalidModel(absl::StrCat("model.gpt2.layers: must be 1 to ", kMaxLayers, ", got ", model.layers()));
+  }
   const int64_t hidden = model.hidden(), ffn = model.ffn_hidden();
   // Projections into the residual stream are scaled down, so that its variance does not grow with depth.
   const float projection = static_cast<float>(0.02 / std::sqrt(2.0 * model.layers()));

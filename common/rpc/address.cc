@@ -56,4 +56,14 @@ std::string FormatHostPort(absl::string_view host, int port) {
 
 bool IsWildcardHost(absl::string_view host) { return host == "0.0.0.0" || host == "::" || host == "*"; }
 
+bool IsLoopbackAddress(absl::string_view address) {
+  return absl::StartsWith(address, "127.") || absl::StartsWith(address, "[::1]:") ||
+         absl::StartsWith(address, "localhost:");
+}
+
+bool IsLoopbackPeer(absl::string_view peer) {
+  return absl::StartsWith(peer, "ipv4:127.") || absl::StartsWith(peer, "ipv6:[::1]:") ||
+         absl::StartsWith(peer, "ipv6:%5B::1%5D:");
+}
+
 }  // namespace paramd

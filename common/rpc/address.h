@@ -24,6 +24,11 @@ absl::StatusOr<HostPort> ParseHostPort(absl::string_view text);
 // host:port, with brackets around an IPv6 host.
 std::string FormatHostPort(absl::string_view host, int port);
 
+// Whether host:port is written as a loopback address: 127.x.x.x, [::1] or localhost.
+bool IsLoopbackAddress(absl::string_view address);
+// Whether a call's peer, as gRPC names it, is at a loopback address.
+bool IsLoopbackPeer(absl::string_view peer);
+
 // Whether `host` stands for all of a machine's addresses.
 bool IsWildcardHost(absl::string_view host);
 

@@ -65,5 +65,20 @@ TEST(AddressTest, Wildcards) {
   EXPECT_FALSE(IsWildcardHost("127.0.0.1"));
 }
 
+TEST(AddressTest, Loopback) {
+  for (const char* address : {"127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"}) {
+    EXPECT_TRUE(IsLoopbackAddress(address)) << address;
+  }
+  for (const char* address : {"10.0.0.1:1", "[::2]:1", "localhost.example.com:1", "unix:/run/127.0.0.1:1", ""}) {
+    EXPECT_FALSE(IsLoopbackAddress(address)) << address;
+  }
+  for (const char* peer : {"ipv4:127.0.0.1:1", "ipv6:[::1]:1", "ipv6:%5B::1%5D:1"}) {
+    EXPECT_TRUE(IsLoopbackPeer(peer)) << peer;
+  }
+  for (const char* peer : {"ipv4:10.0.0.1:1", "ipv6:%5B::2%5D:1", "unix:/run/x", "127.0.0.1:1", ""}) {
+    EXPECT_FALSE(IsLoopbackPeer(peer)) << peer;
+  }
+}
+
 }  // namespace
 }  // namespace paramd

@@ -8,6 +8,8 @@
 #include "absl/random/random.h"
 #include "absl/strings/match.h"
 #include "absl/time/clock.h"
+#include "common/rpc/address.h"
+#include "common/rpc/socket_options.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 
@@ -30,6 +32,9 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address, const C
   arguments.SetMaxReceiveMessageSize(limit);
   arguments.SetMaxSendMessageSize(limit);
   for (const IntArgument& a : ClientArguments(options.kind, options.bulk)) arguments.SetInt(a.name, a.value);
+  if (options.kind == ChannelKind::kBulk) {
+    SetSocketOptions(SocketOptionsOf(options.bulk), IsLoopbackAddress(address), arguments);
+  }
   if (options.credentials == nullptr || absl::StartsWith(address, "unix:")) {
     return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
   }

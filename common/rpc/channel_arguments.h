@@ -22,10 +22,12 @@ struct BulkTransportOptions {
   int read_chunk_bytes = 1024 * 1024;          // Of one read from a socket: few system calls and slices.
   int min_read_chunk_bytes = 64 * 1024;
   int max_read_chunk_bytes = 8 * 1024 * 1024;
-  int lookahead_bytes = 64 * 1024 * 1024;  // Of the flow-control window of a stream: never closes below a chunk.
-  bool bdp_probe = false;                  // gRPC's bandwidth probe; with such a window it only adds wake-ups.
-  int write_buffer_bytes = 0;              // Queued for a stream before a hinted write is flushed; 0: gRPC's default.
-  int tls_frame_bytes = 0;                 // Of gRPC's TLS layer; 0: its default, which is its maximum.
+  int lookahead_bytes = 64 * 1024 * 1024;   // Of the flow-control window of a stream: never closes below a chunk.
+  bool bdp_probe = false;                   // gRPC's bandwidth probe; with such a window it only adds wake-ups.
+  int write_buffer_bytes = 0;               // Queued for a stream before a hinted write is flushed; 0: gRPC's default.
+  int tls_frame_bytes = 0;                  // Of gRPC's TLS layer; 0: its default, which is its maximum.
+  int unix_buffer_bytes = 4 * 1024 * 1024;  // Of the kernel, each way, for a unix socket; 0: the system's default.
+  bool loopback_reno = true;                // TCP within the host is not paced, whatever the system's default.
 };
 
 struct IntArgument {

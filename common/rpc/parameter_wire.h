@@ -39,6 +39,10 @@
 
 namespace paramd {
 
+// Metadata with which a client asks for the checksums of answers where the server would leave them out.
+inline constexpr char kChecksumMetadata[] = "paramd-checksum";
+inline constexpr char kChecksumAlways[] = "always";
+
 // Up to kCapacity bytes without the heap.
 template <size_t kCapacity>
 class InlineString {

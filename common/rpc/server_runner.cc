@@ -15,6 +15,7 @@
 #include "common/base/status_macros.h"
 #include "common/rpc/address.h"
 #include "common/rpc/server_metrics_interceptor.h"
+#include "common/rpc/socket_options.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/impl/server_builder_option.h"
@@ -43,6 +44,19 @@ class ReflectionOption final : public grpc::ServerBuilderOption {
 
  private:
   const bool enabled_;
+};
+
+class SocketOption final : public grpc::ServerBuilderOption {
+ public:
+  explicit SocketOption(const BulkTransportOptions& bulk) : bulk_(bulk) {}
+
+  void UpdateArguments(grpc::ChannelArguments* arguments) override {
+    SetSocketOptions(SocketOptionsOf(bulk_), /*loopback=*/false, *arguments);
+  }
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*) override {}
+
+ private:
+  const BulkTransportOptions bulk_;
 };
 
 // gRPC does not say why it could not listen; trying the same once more does. Returns errno, 0 when it works now.
@@ -140,6 +154,7 @@ absl::Status ServerRunner::Start() {
   for (const IntArgument& a : ServerArguments(options_.kind, options_.bulk))
     builder.AddChannelArgument(a.name, a.value);
   builder.SetOption(std::make_unique<ReflectionOption>(options_.reflection));
+  if (options_.kind == ChannelKind::kBulk) builder.SetOption(std::make_unique<SocketOption>(options_.bulk));
   if (options_.registry != nullptr) {
     std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
     interceptors.push_back(std::make_unique<ServerMetricsInterceptorFactory>(options_.registry));

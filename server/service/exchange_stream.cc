@@ -128,7 +128,7 @@ void ExchangeStream::Advance() {
 
 void ExchangeStream::Write(OpenRequest& open) {
   PassFailpoint(Failpoint::kServerAnswer);
-  FillResponse(open.answer, open.request_id, options_.transport == Transport::kTcp, header_);
+  FillResponse(open.answer, open.request_id, options_.checksum, header_);
   const absl::string_view payload = PayloadOf(open.answer);
   if (payload.empty()) {
     EncodeResponse(header_, {}).Swap(&outgoing_);

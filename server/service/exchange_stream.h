@@ -55,6 +55,7 @@ struct ExchangeStreamOptions {
   uint64_t number = 0;
   Transport transport = Transport::kTcp;
   bool shared_memory = false;  // Whether memory may be attached; only on streams over unix sockets.
+  bool checksum = true;        // Of the weights in answers.
   ReadLimits limits;
 };
 

@@ -1,16 +1,36 @@
 #include "server/service/parameter_service.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/address.h"
+#include "common/rpc/parameter_wire.h"
+#include "grpc/grpc_security_constants.h"
 #include "server/service/attachment.h"
 #include "server/service/fetch_stream.h"
 #include "server/service/norm_call.h"
 #include "server/service/wire.h"
 
 namespace paramd {
+
+namespace {
+
+// Memory of one host is copied by its kernel, and TLS has a checksum of its own: only plain connections between hosts
+// rely on TCP's 16 bits.
+bool NeedsChecksum(const grpc::CallbackServerContext& context) {
+  const auto asked = context.client_metadata().find(kChecksumMetadata);
+  if (asked != context.client_metadata().end() && asked->second == kChecksumAlways) return true;
+  const std::string peer = context.peer();
+  if (TransportOfPeer(peer) == Transport::kUnix || IsLoopbackPeer(peer)) return false;
+  const auto security = context.auth_context()->FindPropertyValues(GRPC_TRANSPORT_SECURITY_TYPE_PROPERTY_NAME);
+  return std::find(security.begin(), security.end(), GRPC_SSL_TRANSPORT_SECURITY_TYPE) == security.end();
+}
+
+}  // namespace
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ParameterService::Exchange(
     grpc::CallbackServerContext* context) {
@@ -20,6 +40,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ParameterService::E
     const ExchangeStreamOptions options = {.number = next_stream_++,
                                            .transport = TransportOfPeer(context->peer()),
                                            .shared_memory = options_.shared_memory,
+                                           .checksum = NeedsChecksum(*context),
                                            .limits = options_.limits};
     stream = ExchangeStream::Create(options, *this, metrics_);
     streams_.emplace(options.number, stream);
@@ -79,8 +100,7 @@ absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(const Reque
                                                                      ExchangeStream::ReaderState& state) const {
   std::shared_ptr<ServerJob> job = state.job.lock();
   // A job that was released or replaced has ended.
-  if (job != nullptr && !job->ended() &&
-      absl::string_view(job->plan().job_id) == header.job_id.view()) {
+  if (job != nullptr && !job->ended() && absl::string_view(job->plan().job_id) == header.job_id.view()) {
     return job;
   }
   job = nullptr;  // Not held while another one is looked for.

@@ -54,19 +54,28 @@ void Await(Condition condition) {
   }
 }
 
-TEST(ParameterServiceTest, AnswersCarryAChecksumOverTcpOnly) {
+TEST(ParameterServiceTest, AnswersWithinTheHostCarryAChecksumWhenAsked) {
   TestService service;
   ASSERT_OK(service.Prepare(TestAssignment()));
   std::string weights;
-  for (const std::string& address : {service.tcp_address(), service.unix_address()}) {
-    SCOPED_TRACE(address);
-    ExchangeClient client(address);
+  const struct {
+    std::string address;
+    const char* asked;
+    bool checked;
+  } cases[] = {
+      {service.tcp_address(), "", false},         {service.unix_address(), "", false},
+      {service.tcp_address(), "always", true},    {service.unix_address(), "always", true},
+      {service.tcp_address(), "whatever", false},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.address + " " + c.asked);
+    ExchangeClient client(c.address, c.asked);
     const v1::ParameterResponse answer = client.Call(PullMessage(0, 2));
     ASSERT_EQ(answer.code(), 0) << answer.message();
     EXPECT_EQ(answer.payload().size(), kElements * sizeof(float));
     EXPECT_EQ(answer.codec(), v1::CODEC_FP32);
-    const bool tcp = address == service.tcp_address();
-    EXPECT_EQ(answer.crc32c(), tcp ? Crc32c(absl::string_view(answer.payload().data(), answer.payload().size())) : 0);
+    EXPECT_EQ(answer.crc32c(),
+              c.checked ? Crc32c(absl::string_view(answer.payload().data(), answer.payload().size())) : 0);
     if (weights.empty()) weights = answer.payload();
     EXPECT_EQ(answer.payload(), weights);
     EXPECT_TRUE(client.Finish().ok());

@@ -39,6 +39,8 @@ void AddTransportFlags(CLI::App& app, BulkTransportOptions& transport) {
   app.add_option("--bdp", transport.bdp_probe, "HTTP/2 bandwidth probe");
   app.add_option("--write-buffer-bytes", transport.write_buffer_bytes, "HTTP/2 write buffer; 0: gRPC's default");
   app.add_option("--tls-frame-bytes", transport.tls_frame_bytes, "frame of the TLS layer; 0: gRPC's default");
+  app.add_option("--unix-buffer-bytes", transport.unix_buffer_bytes, "of unix sockets; 0: the system's default");
+  app.add_option("--loopback-reno", transport.loopback_reno, "TCP within the host is not paced");
 }
 
 void AddFlags(CLI::App& app, Flags& flags) {

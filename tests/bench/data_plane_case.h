@@ -32,7 +32,7 @@ struct DataPlaneSettings {
   double seconds = 0.4;  // Measured per case and round, about.
   int window = 16;       // Chunks in flight.
   int owner_threads = 0;
-  int streams = 1;                // Per worker and server.
+  int streams = 2;                // Per worker and server.
   std::string checksum = "auto";  // auto, always.
   bool mallopt = true;            // Keep freed memory, instead of returning large blocks to the system.
   std::string copy_counter;       // Path of libcopy_counter.so: count copies instead of time. Empty: do not.
@@ -41,7 +41,7 @@ struct DataPlaneSettings {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BulkTransportOptions, max_frame_bytes, read_chunk_bytes, min_read_chunk_bytes,
                                    max_read_chunk_bytes, lookahead_bytes, bdp_probe, write_buffer_bytes,
-                                   tls_frame_bytes)
+                                   tls_frame_bytes, unix_buffer_bytes, loopback_reno)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DataPlaneCase, path, tls, codec, chunk_bytes, workers, servers, small)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DataPlaneSettings, model_bytes, rounds, seconds, window, owner_threads, streams,
                                    checksum, mallopt, copy_counter, transport)

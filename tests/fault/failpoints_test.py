@@ -142,7 +142,7 @@ class FailpointsTest(unittest.TestCase):
         with FaultCluster(failpoints, worker_flags=(), **CLUSTER) as cluster:
             run = cluster.run(fault_spec(cluster.directory))
             self.assert_fired(run, failpoints)
-            self.assertEqual(run.metric("worker", "paramd_worker_shared_memory_refusals_total"), 2)
+            self.assertEqual(run.metric("worker", "paramd_worker_shared_memory_refusals_total"), 4, "two streams a worker")
             self.assertEqual(run.job["final_weights_sha256"], self.expected)
 
     def test_pushes_of_async_jobs_are_applied_once(self):

@@ -103,7 +103,8 @@ class FaultCluster(Cluster):
         self._failpoints = dict(failpoints or {})
         self._proxied = proxied
         self.proxies = {}
-        options.setdefault("worker_flags", ("--transport", "tcp"))
+        # One connection a server, and checksums, as between hosts: the proxies are to be seen.
+        options.setdefault("worker_flags", ("--transport", "tcp", "--checksum", "always", "--streams-per-server", "1"))
         super().__init__(**options)
 
     def close(self):

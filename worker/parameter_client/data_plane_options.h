@@ -13,8 +13,8 @@ enum class TransportPolicy {
 };
 
 enum class ChecksumPolicy {
-  kAuto,    // Payloads over TCP carry a CRC-32C; those that do not leave the host do not.
-  kAlways,  // Pushes that do not leave the host carry one too.
+  kAuto,    // Payloads carry a CRC-32C where only TCP's checksum guards them: between hosts, without TLS.
+  kAlways,  // Everywhere; but weights that the server writes into shared memory have none.
 };
 
 inline constexpr int kMaxStreamsPerServer = 16;
@@ -23,7 +23,7 @@ struct DataPlaneOptions {
   TransportPolicy transport = TransportPolicy::kAuto;
   bool shared_memory = true;  // Over unix sockets, payloads go through memory that the server maps, if it agrees.
   ChecksumPolicy checksum = ChecksumPolicy::kAuto;
-  int streams_per_server = 1;  // Each with a connection of its own; a chunk always takes the same one.
+  int streams_per_server = 2;  // Each with a connection of its own; a chunk always takes the same one.
   // Bytes of pushes sent to a server and not yet acknowledged; one push may always be on its way. 0: no bound.
   int64_t max_bytes_in_flight = 0;
 };

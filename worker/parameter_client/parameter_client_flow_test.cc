@@ -43,6 +43,7 @@ class ParameterClientFlowTest : public testing::Test {
     ParameterClientOptions options;
     options.caller = {.job_id = "job", .generation = 1, .worker_index = worker, .worker_incarnation = 5};
     options.placement = service_->placement();
+    options.streams_per_server = 1;
     options.reconnect = {.initial_backoff = absl::Milliseconds(5), .max_backoff = absl::Milliseconds(20)};
     return options;
   }

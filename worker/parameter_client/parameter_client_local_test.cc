@@ -45,6 +45,7 @@ class ParameterClientLocalTest : public testing::Test {
     service_->Start();
     options_.caller = {.job_id = "job", .generation = 1, .worker_index = 0, .worker_incarnation = 5};
     options_.placement = service_->placement();
+    options_.streams_per_server = 1;
     options_.reconnect = {.initial_backoff = absl::Milliseconds(5), .max_backoff = absl::Milliseconds(20)};
     segment_ = SharedSegment::Create(1 << 20).value();
     gradient_ = segment_->AllocateFloats(kElements);
@@ -155,7 +156,8 @@ TEST_F(ParameterClientLocalTest, OptionsSayWhatIsUsed) {
   const Case cases[] = {
       {"auto", TransportPolicy::kAuto, true, ChecksumPolicy::kAuto, StreamTransport::kSharedMemory, false},
       {"unix", TransportPolicy::kUnix, false, ChecksumPolicy::kAuto, StreamTransport::kUnix, false},
-      {"tcp", TransportPolicy::kTcp, true, ChecksumPolicy::kAuto, StreamTransport::kTcp, true},
+      {"tcp on loopback", TransportPolicy::kTcp, true, ChecksumPolicy::kAuto, StreamTransport::kTcp, false},
+      {"tcp, checked", TransportPolicy::kTcp, true, ChecksumPolicy::kAlways, StreamTransport::kTcp, true},
       {"unix, checked", TransportPolicy::kUnix, false, ChecksumPolicy::kAlways, StreamTransport::kUnix, true},
       {"shared, checked", TransportPolicy::kAuto, true, ChecksumPolicy::kAlways, StreamTransport::kSharedMemory, true},
   };

@@ -8,6 +8,7 @@
 #include "common/base/failpoint.h"
 #include "common/base/shared_memory.h"
 #include "common/partition/codec_plan.h"
+#include "common/rpc/address.h"
 #include "common/tensor/payload.h"
 #include "common/trace/trace_recorder.h"
 #include "spdlog/spdlog.h"
@@ -61,11 +62,14 @@ void ServerLink::Connect() {
   }
   const bool local = transport_.transport() == StreamTransport::kUnix;
   const bool offer = local && options_.client.shared_memory && options_.client.segment != nullptr;
-  wants_checksum_ = !local || options_.client.checksum == ChecksumPolicy::kAlways;
+  const bool always = options_.client.checksum == ChecksumPolicy::kAlways;
+  // As the server decides, too.
+  const bool guarded = local || IsLoopbackAddress(transport_.address()) || options_.client.credentials != nullptr;
+  wants_checksum_ = always || !guarded;
   attachment_ = offer && !attach_given_up_ ? Attachment::kWanted : Attachment::kNone;
   PassFailpoint(Failpoint::kClientConnect);
   broken_ = writing_ = answered_ = false;
-  stream_ = new ParameterStream(*this);  // Deletes itself before OnEnded.
+  stream_ = new ParameterStream(*this, always);  // Deletes itself before OnEnded.
   stream_->Start(transport_.channel());
 }
 

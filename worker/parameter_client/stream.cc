@@ -11,9 +11,10 @@ constexpr char kMethod[] = "/paramd.v1.ParameterService/Exchange";
 
 }  // namespace
 
-ParameterStream::ParameterStream(ParameterStreamOwner& owner) : owner_(owner) {
+ParameterStream::ParameterStream(ParameterStreamOwner& owner, bool always_checksum) : owner_(owner) {
   // The stream lives as long as the job; its requests have deadlines of their own.
   PrepareCall({.timeout = absl::InfiniteDuration()}, context_);
+  if (always_checksum) context_.AddMetadata(kChecksumMetadata, kChecksumAlways);
 }
 
 void ParameterStream::Start(const std::shared_ptr<grpc::Channel>& channel) {

@@ -37,8 +37,8 @@ class ParameterStreamOwner {
 
 class ParameterStream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // `owner` lives until OnEnded.
-  explicit ParameterStream(ParameterStreamOwner& owner);
+  // `owner` lives until OnEnded. `always_checksum`: the weights are to have checksums wherever they come from.
+  ParameterStream(ParameterStreamOwner& owner, bool always_checksum);
 
   // Begins the call. Once.
   void Start(const std::shared_ptr<grpc::Channel>& channel);

@@ -238,14 +238,15 @@ TEST_F(StepLoopTest, SspBoundsStalenessAndLosesNoPush) {
     workers[w]->program.set_on_pass([&, w](const RunKey& key) {
       clocks[w] = static_cast<int64_t>(key.step);
       if (w == 0 && key.slot == 0) absl::SleepFor(absl::Milliseconds(5));  // The slow one.
-      // The pass of step t begins before its weights are there, hence one more.
+      // The pass of step t begins before its weights are there, and a worker has pushed step t before it begins the
+      // pass of t + 1: hence two more.
       worst = std::max<int64_t>(worst, std::abs(clocks[0] - clocks[1]));
     });
   }
   RunAll(workers);
   for (auto& worker : workers) ASSERT_OK(worker->result);
   EXPECT_EQ(service_->applied_pushes(), 2 * 12 * plan_.chunk_count());
-  EXPECT_LE(worst, 1 + 1);
+  EXPECT_LE(worst, 1 + 2);
   for (auto& worker : workers) {
     EXPECT_EQ(std::vector<float>(worker->loop->weights().begin(), worker->loop->weights().end()), service_->weights());
   }

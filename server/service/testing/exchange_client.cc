@@ -6,6 +6,7 @@
 
 #include "common/base/crc32c.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/parameter_wire.h"
 #include "gtest/gtest.h"
 #include "server/store/test_job.h"
 
@@ -54,10 +55,11 @@ v1::ParameterRequest PushMessage(uint32_t worker, uint32_t chunk, uint64_t step,
   return request;
 }
 
-ExchangeClient::ExchangeClient(const std::string& address)
+ExchangeClient::ExchangeClient(const std::string& address, const std::string& checksum)
     : stub_(v1::ParameterService::NewStub(
           CreateChannel(address, {.kind = ChannelKind::kBulk, .max_message_bytes = 8 << 20}))) {
   context_.set_deadline(std::chrono::system_clock::now() + kTimeout);
+  if (!checksum.empty()) context_.AddMetadata(kChecksumMetadata, checksum);
   stream_ = stub_->Exchange(&context_);
 }
 

@@ -32,8 +32,8 @@ v1::ParameterRequest PushMessage(uint32_t worker, uint32_t chunk, uint64_t step,
 // One Exchange stream, cancelled with the object.
 class ExchangeClient {
  public:
-  // `address`: host:port or unix:PATH.
-  explicit ExchangeClient(const std::string& address);
+  // `address`: host:port or unix:PATH. `checksum`: the metadata with that name; empty: none.
+  explicit ExchangeClient(const std::string& address, const std::string& checksum = "");
   ~ExchangeClient();
 
   // Gives the request an id and sends it; 0 when the stream is broken.
