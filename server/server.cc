@@ -47,8 +47,9 @@ ParameterServer::ParameterServer(ServerOptions options, std::shared_ptr<const Cr
       .jobs = *jobs_,
       .clock = clock_,
       .registry = registry_,
-      .report = [this](const std::string& job_id, uint64_t generation,
-                       v1::JobReport report) { Report(job_id, generation, std::move(report)); }});
+      .report = [this](const std::string& job_id, uint64_t generation, v1::JobReport report) {
+        Report(job_id, generation, std::move(report));
+      }});
   service_ = std::make_unique<ParameterService>(
       ParameterServiceOptions{.request_timeout = options_.RequestTimeout(), .shared_memory = options_.shared_memory},
       clock_, metrics_, *jobs_, *threads_);
@@ -194,9 +195,9 @@ void ParameterServer::Prepare(const v1::PrepareServer& command) {
 void ParameterServer::ChangeGeneration(const v1::ChangeGeneration& command) {
   spdlog::info("job {}: generation {} with {} workers", command.job_id(), command.generation(),
                command.placement().workers_size());
-  const absl::Status status =
-      jobs_->Adopt(command, [this, job_id = command.job_id(),
-                             generation = command.generation()](const v1::GenerationAdopted& adopted) {
+  const absl::Status status = jobs_->Adopt(
+      command,
+      [this, job_id = command.job_id(), generation = command.generation()](const v1::GenerationAdopted& adopted) {
         v1::JobReport report;
         *report.mutable_generation_adopted() = adopted;
         Report(job_id, generation, std::move(report));

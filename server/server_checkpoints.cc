@@ -9,6 +9,7 @@
 #include "common/rpc/error_status.h"
 #include "server/checkpoint/checkpoint_directory.h"
 #include "server/checkpoint/checkpoint_reader.h"
+#include "server/checkpoint/manifest.h"
 #include "server/checkpoint/shard_file.h"
 #include "server/service/server_metrics.h"
 #include "spdlog/spdlog.h"
@@ -125,6 +126,9 @@ void ServerCheckpoints::Abandon(const v1::CheckpointCommand& command) {
   if (job != nullptr) job->CancelCapture();
   if (!lead) return;
   Post([command] {
+    // A complete one is never abandoned: it was committed before the coordinator heard of it, or is an earlier one of
+    // the same step that nothing has been written over yet.
+    if (ReadManifest(CheckpointPath(command.directory(), command.step())).ok()) return;
     const absl::Status removed = RemoveCheckpoint(command.directory(), command.step());
     if (!removed.ok()) spdlog::warn("job {}: {}", command.job_id(), std::string(removed.message()));
   });

@@ -83,6 +83,7 @@ absl::StatusOr<checkpoint::Manifest> MakeManifest(const JobPlan& plan, const std
   for (size_t i = 0; i < seen.size(); ++i) manifest.add_chunks();
   for (const v1::CheckpointShard& shard : request.shards()) {
     for (const v1::CheckpointFile& reported : shard.files()) {
+      if (!IsPlainName(reported.name())) return CheckpointInvalid(path, "a server reports a file without a plain name");
       ASSIGN_OR_RETURN(const RandomReadFile file, OpenReported(absl::StrCat(path, "/", reported.name()), reported));
       checkpoint::File& entry = *manifest.add_files();
       entry.set_name(reported.name());

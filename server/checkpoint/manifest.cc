@@ -40,9 +40,7 @@ absl::Status Check(absl::string_view path, const Manifest& manifest) {
                              absl::StrCat("format ", manifest.format(), "; this program reads ", kCheckpointFormat));
   }
   for (const checkpoint::File& file : manifest.files()) {
-    if (file.name().empty() || file.name()[0] == '.' || absl::StrContains(file.name(), '/')) {
-      return CheckpointInvalid(path, "a file has no plain name");
-    }
+    if (!IsPlainName(file.name())) return CheckpointInvalid(path, "a file has no plain name");
   }
   const auto layout = ParameterLayout(manifest.spec().model());
   if (!layout.ok()) return CheckpointInvalid(path, layout.status().message());
@@ -62,6 +60,8 @@ absl::Status Check(absl::string_view path, const Manifest& manifest) {
 }
 
 }  // namespace
+
+bool IsPlainName(absl::string_view name) { return !name.empty() && name[0] != '.' && !absl::StrContains(name, '/'); }
 
 absl::StatusOr<std::string> SerializeManifest(const Manifest& manifest) {
   google::protobuf::util::JsonPrintOptions options;

@@ -24,6 +24,9 @@ namespace paramd {
 inline constexpr char kManifestFile[] = "manifest.json";
 inline constexpr uint32_t kCheckpointFormat = 1;
 
+// Whether a file of that name lies in the checkpoint's own directory.
+bool IsPlainName(absl::string_view name);
+
 absl::StatusOr<std::string> SerializeManifest(const checkpoint::Manifest& manifest);
 // kDataLoss CHECKPOINT_INVALID, which names `path`. Checks that the parts fit together: names without directories,
 // records within their files, every chunk of the arena once.

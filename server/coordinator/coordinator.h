@@ -129,10 +129,11 @@ class Coordinator {
   };
   struct PendingTrace {
     TraceSink* sink = nullptr;
-    uint64_t ordinal = 0;  // The job's.
+    uint64_t ordinal = 0;     // The job's.
+    uint64_t generation = 0;  // The job's when the trace began: whose nodes are asked.
     TraceCollector collector;
     absl::Time deadline;
-    absl::Time answer_by = absl::InfiniteFuture();  // Once the job has stopped training.
+    absl::Time answer_by = absl::InfiniteFuture();  // Once the job has stopped training, or its nodes have changed.
   };
   struct Session {
     absl::Time opened;

@@ -48,9 +48,9 @@ absl::Status CheckSubmit(const v1::SubmitJobRequest& request) {
         absl::StrCat("request_id: at most ", kMaxRequestIdBytes, " bytes, got ", request.request_id().size()));
   }
   if (!request.restore_from().empty() && request.restore_from()[0] != '/') {
-    return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_RESTORE_FROM",
-                     absl::StrFormat("restore_from: must be an absolute path, got \"%s\"",
-                                     request.restore_from().substr(0, 100)));
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, "INVALID_RESTORE_FROM",
+        absl::StrFormat("restore_from: must be an absolute path, got \"%s\"", request.restore_from().substr(0, 100)));
   }
   if (request.job_id().empty() || ValidJobId(request.job_id())) return absl::OkStatus();
   return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_JOB_ID",

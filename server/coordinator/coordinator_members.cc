@@ -29,8 +29,9 @@ void Coordinator::OfferWorkers(absl::Time now) {
       if (missing == 0) break;
       if (worker.free == 0 || !links_.contains(worker.node_id)) continue;
       const NodeRef node{v1::NODE_ROLE_WORKER, worker.node_id, worker.incarnation};
+      const int joiners = job.record.joiners_size();
       if (!Transition(job, [&](JobMachine& machine) { machine.OnWorkerOffered(node); }).ok()) return;
-      --missing;
+      if (job.record.joiners_size() > joiners) --missing;
     }
   }
 }

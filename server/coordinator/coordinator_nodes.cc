@@ -125,12 +125,17 @@ void Coordinator::ResumeJobs(SessionLink* link, const NodeRef& node, const v1::R
     if (known.state() != v1::JOB_STATE_RUNNING) continue;
     const auto found = held.find(known.job_id());
     // Of an older generation when it was away while the job's workers changed: it is told what has changed.
-    const bool holds = found != held.end() && found->second <= known.generation() &&
-                       found->second >= job.record.placed_generation();
+    const bool holds =
+        found != held.end() && found->second <= known.generation() && found->second >= job.record.placed_generation();
     const std::string job_id = known.job_id();
     // A store that fails here leaves the job as it is; its deadline or the next session tries again.
-    Transition(job, [&](JobMachine& machine) { machine.OnReconnected(node, holds); }).IgnoreError();
-    if (holds) held.erase(job_id);
+    bool involved = false;
+    Transition(job, [&](JobMachine& machine) {
+      involved = machine.Involves(node);
+      machine.OnReconnected(node, holds);
+    }).IgnoreError();
+    // Else it was let go while it was away.
+    if (holds && involved) held.erase(job_id);
   }
   for (const auto& [job_id, generation] : held) {
     v1::CoordinatorMessage release;

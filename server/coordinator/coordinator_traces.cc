@@ -82,6 +82,7 @@ void Coordinator::StartTrace(const v1::TraceJobRequest& request, absl::Duration 
       traces_
           .emplace(request.job_id(), PendingTrace{.sink = sink,
                                                   .ordinal = (*active)->record.ordinal(),
+                                                  .generation = job.generation(),
                                                   .collector = TraceCollector({.trace = last_trace_,
                                                                                .steps = request.steps(),
                                                                                .nodes = NodesOf(job.placement()),
@@ -129,7 +130,9 @@ void Coordinator::CheckTraces(absl::Time now) {
   for (auto& [job_id, trace] : traces_) {
     const auto job = active_.find(trace.ordinal);
     const bool over = job == active_.end() || IsTerminal(job->second.record.job().state());
-    if (over || !Trains(job->second.record.job())) trace.answer_by = std::min(trace.answer_by, now + kLinger);
+    if (over || !Trains(job->second.record.job()) || job->second.record.job().generation() != trace.generation) {
+      trace.answer_by = std::min(trace.answer_by, now + kLinger);
+    }
     if (over || now >= trace.deadline || now >= trace.answer_by) due.push_back(job_id);
   }
   for (const std::string& job_id : due) {

@@ -92,6 +92,8 @@ class JobMachine {
   void OnReport(const NodeRef& from, const v1::JobReport& report);
   // A participant's lease ended, it left, or it came back without the job; `what` says which, for people.
   void OnNodeLost(const NodeRef& node, const std::string& what);
+  // Whether the job counts on the node, as a participant that is not lost or one that is about to join.
+  bool Involves(const NodeRef& node);
   // A participant has a session again: sends the commands of the phase once more, or fails the job when the daemon no
   // longer holds (`held`) what the phase needs.
   void OnReconnected(const NodeRef& node, bool held);

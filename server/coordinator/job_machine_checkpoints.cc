@@ -112,6 +112,10 @@ void JobMachine::TakeCheckpoint(uint64_t step, bool requested, uint32_t attempts
   effects_.changed = true;
   const google::protobuf::Timestamp since =
       record_.has_pending_checkpoint() ? record_.pending_checkpoint().create_time() : ToTimestamp(now_);
+  auto& known = *record_.mutable_checkpoints();
+  for (int i = known.size() - 1; i >= 0; --i) {  // One of the step from before a restore is written over.
+    if (known[i].step() == step) known.DeleteSubrange(i, 1);
+  }
   record_.set_last_checkpoint_number(record_.last_checkpoint_number() + 1);
   PendingCheckpoint& pending = *record_.mutable_pending_checkpoint();
   pending.Clear();
@@ -304,13 +308,20 @@ void JobMachine::OnCheckpointTask(const v1::CheckpointReport& report) {
 
 void JobMachine::OnCheckpointSelected(const v1::CheckpointReport& report) {
   if (job().phase() != v1::JOB_PHASE_PREPARING_SERVERS || !needs_selection()) return;
+  const uint64_t wanted = record_.restore().step();
+  if (report.has_selected() && wanted != 0 && report.step() != wanted) return;  // An answer to an earlier question.
   if (report.has_failed()) {
     const absl::Status error = FromRpcStatus(report.failed());
     return Fail(MakeError(error.code(), ErrorReason(error), absl::StrCat("cannot restore: ", error.message()),
                           GetErrorMetadata(error)));
   }
   if (!report.has_selected()) return;
-  for (const std::string& skipped : report.selected().skipped()) AddEvent("CHECKPOINT_SKIPPED", skipped, true);
+  constexpr int kNamed = 8;  // One transition must not write more events than the store takes at once.
+  const auto& skipped = report.selected().skipped();
+  for (int i = 0; i < std::min(skipped.size(), kNamed); ++i) AddEvent("CHECKPOINT_SKIPPED", skipped[i], true);
+  if (skipped.size() > kNamed) {
+    AddEvent("CHECKPOINT_SKIPPED", absl::StrCat("and ", skipped.size() - kNamed, " more"), true);
+  }
   coordinator::Restore& restore = *record_.mutable_restore();
   restore.set_selected(true);
   restore.set_directory(report.selected().directory());

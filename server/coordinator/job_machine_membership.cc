@@ -259,7 +259,8 @@ uint64_t JobMachine::OpenStep(std::vector<bool>& missing) const {
   uint64_t step = 0;
   if (spec.sync().mode() == v1::SYNC_MODE_SSP || spec.sync().mode() == v1::SYNC_MODE_ASYNC) {
     for (const auto& [index, server] : record_.change().servers()) step = std::max<uint64_t>(step, server.step());
-    return step;
+    // Some chunks may have all clocks already, others not: who joins pushes the last one to all of them.
+    return std::min<uint64_t>(step, spec.training().steps() - 1);
   }
   step = spec.training().steps();
   for (const auto& [index, server] : record_.change().servers()) step = std::min<uint64_t>(step, server.step());
@@ -303,16 +304,17 @@ void JobMachine::CompleteChange() {
 
 void JobMachine::ReportChange(const Dealing& before, uint64_t step, size_t taken_over) {
   const v1::Placement& placement = job().placement();
-  std::vector<std::string> parts;
+  std::vector<std::string> parts, joined;
   for (const v1::WorkerPlacement& worker : placement.workers()) {
     const v1::SlotSpan span = Span(worker.first_slot(), worker.slot_count());
     parts.push_back(absl::StrCat(worker.node_id(), " ", SpanText(span)));
     const bool was_here = std::any_of(before.slots().begin(), before.slots().end(), [&](const DealtSlots& dealt) {
       return dealt.node_id() == worker.node_id() && dealt.incarnation() == worker.incarnation();
     });
-    if (was_here) continue;
-    AddEvent("WORKER_JOINED",
-             absl::StrCat("worker ", worker.node_id(), " joins with ", SpanText(span), " from step ", step + 1));
+    if (!was_here) joined.push_back(absl::StrCat("worker ", worker.node_id(), " joins with ", SpanText(span)));
+  }
+  if (!joined.empty()) {  // One event, however many they are: a transition writes no more than the store takes at once.
+    AddEvent("WORKER_JOINED", absl::StrCat(absl::StrJoin(joined, ", "), " from step ", step + 1));
   }
   AddEvent("GENERATION_CHANGED",
            absl::StrCat("generation ", job().generation(), " from step ", step + 1, ": ", absl::StrJoin(parts, ", "),
@@ -324,7 +326,9 @@ void JobMachine::ReportChange(const Dealing& before, uint64_t step, size_t taken
 // ------------------------------------------------------------------------------------------------ joining
 
 void JobMachine::OnWorkerOffered(const NodeRef& node) {
-  if (WorkersMissing(record_, now_) == 0 || Find(node) != nullptr) return;
+  // One that was lost may come back, before others have taken its place.
+  const Participant* const known = Find(node);
+  if (WorkersMissing(record_, now_) == 0 || FindJoiner(node) != nullptr || (known != nullptr && !known->lost())) return;
   Joiner& joiner = *record_.add_joiners();
   joiner.set_node_id(node.node_id);
   joiner.set_incarnation(node.incarnation);
@@ -342,6 +346,11 @@ void JobMachine::SendJoin(const NodeRef& node) {
   prepare.set_worker_index(prepare.assignment().placement().workers_size() - 1);
   prepare.set_joining(true);
   Send(node, std::move(message));
+}
+
+bool JobMachine::Involves(const NodeRef& node) {
+  const Participant* const participant = Find(node);
+  return FindJoiner(node) != nullptr || (participant != nullptr && !participant->lost());
 }
 
 Joiner* JobMachine::FindJoiner(const NodeRef& node) {

@@ -190,6 +190,19 @@ TEST_F(MembershipTest, TheNewDealingHoldsFromTheNextStepOn) {
   EXPECT_EQ(Told("w0"), "own 0+3, inherits 3+3, then 0+6");
 }
 
+TEST_F(MembershipTest, ALostWorkerMayComeBack) {
+  Train();
+  for (int i = 0; i < 3; ++i) Lose(Worker(i));
+  Offer(1);
+  EXPECT_THAT(Commands(), ElementsAre("w1:prepare_worker"));
+  Offer(1);
+  EXPECT_THAT(Commands(), ElementsAre()) << "it has been asked already";
+  Prepared(Worker(1));
+  for (int i = 0; i < 2; ++i) Adopted(i, 6, {{1, 5}});
+  EXPECT_EQ(job().placement().workers_size(), 1);
+  EXPECT_THAT(Commands(), ElementsAre("w1:change_generation", "w1:start"));
+}
+
 TEST_F(MembershipTest, WithoutWorkersTheJobWaitsForOneAndItTakesOverEverything) {
   Train();
   for (int i = 0; i < 3; ++i) Lose(Worker(i));

@@ -97,6 +97,12 @@ void JobMachine::OnEvaluation(const NodeRef& from, const v1::Evaluation& evaluat
   if (from.role != v1::NODE_ROLE_WORKER || !IsActivePhase(job().phase())) return;
   const v1::JobProgress& progress = job().progress();
   if (progress.has_validation_loss() && evaluation.step() <= progress.validation_step()) return;
+  uint32_t shares = evaluation.shares(), share = evaluation.share();
+  for (int i = 0; i < record_.workers_size() && evaluation.shares() == 0; ++i) {
+    if (Worker(i) == from) share = i;
+    shares = record_.workers_size();
+  }
+  if (share >= shares || shares > job().spec().training().slots()) return;  // No worker of ours says such a thing.
   auto* pending = record_.mutable_evaluations();
   auto entry = std::find_if(pending->begin(), pending->end(),
                             [&](const PendingEvaluation& e) { return e.step() >= evaluation.step(); });
@@ -105,11 +111,6 @@ void JobMachine::OnEvaluation(const NodeRef& from, const v1::Evaluation& evaluat
     pending->Add()->set_step(evaluation.step());
     std::rotate(pending->begin() + position, pending->end() - 1, pending->end());
     entry = pending->begin() + position;
-  }
-  uint32_t shares = evaluation.shares(), share = evaluation.share();
-  for (int i = 0; i < record_.workers_size() && evaluation.shares() == 0; ++i) {
-    if (Worker(i) == from) share = i;
-    shares = record_.workers_size();
   }
   // Shares of another division, because the workers have changed meanwhile: those that came last count.
   const auto other = [&](const auto& known) { return known.second.shares() != shares; };

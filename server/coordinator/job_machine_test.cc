@@ -333,6 +333,25 @@ TEST_F(JobMachineTest, EvaluationIsCompleteWhenAllWorkersHaveReported) {
   EXPECT_DOUBLE_EQ(job().progress().validation_loss(), 500.0);
 }
 
+TEST_F(JobMachineTest, SharesThatNoEvaluationHasAreIgnored) {
+  Train();
+  const auto evaluate = [&](uint32_t share, uint32_t shares) {
+    Report(Worker(0), [&](v1::JobReport& r) {
+      r.mutable_evaluation()->set_step(10);
+      r.mutable_evaluation()->set_count(1);
+      r.mutable_evaluation()->set_share(share);
+      r.mutable_evaluation()->set_shares(shares);
+    });
+  };
+  evaluate(7, 1);
+  evaluate(1, 1);
+  evaluate(0, 1'000'000);
+  EXPECT_FALSE(job().progress().has_validation_loss());
+  EXPECT_EQ(record_.evaluations_size(), 0);
+  evaluate(0, 1);
+  EXPECT_TRUE(job().progress().has_validation_loss());
+}
+
 TEST_F(JobMachineTest, WaitingIsAnEventOnlyWhenTheReasonChanges) {
   Do([](JobMachine& m) { m.OnWaiting("INSUFFICIENT_WORKERS", "waits for 2 more workers"); });
   EXPECT_EQ(last_.events.size(), 1u);
