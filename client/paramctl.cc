@@ -25,7 +25,8 @@ constexpr char kFooter[] =
 
 void AddGlobalFlags(CLI::App& app, GlobalOptions& options) {
   app.add_option("--coordinator", options.coordinator_flag,
-                 absl::StrCat("host:port of the coordinator, or several separated by commas; else PARAMCTL_COORDINATOR, else `coordinator:` in "
+                 absl::StrCat("host:port of the coordinator, or several separated by commas; else "
+                              "PARAMCTL_COORDINATOR, else `coordinator:` in "
                               "~/.config/paramctl/config.yaml, else ",
                               kDefaultCoordinator));
   app.add_option("-o,--output", options.output, "table, json or yaml")->capture_default_str();

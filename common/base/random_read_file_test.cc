@@ -44,7 +44,8 @@ TEST_F(RandomReadFileTest, ListsLinksAndRemoves) {
   ASSERT_OK(RemoveFile(directory_ + "/a"));
   ASSERT_OK_AND_ASSIGN(const std::string text, ReadFile(directory_ + "/c", 100));
   EXPECT_EQ(text, "0123456789");
-  ASSERT_OK(RenameFile(directory_ + "/b", directory_ + "/d"));  // Onto another name of the same file it would do nothing.
+  ASSERT_OK(
+      RenameFile(directory_ + "/b", directory_ + "/d"));  // Onto another name of the same file it would do nothing.
   EXPECT_THAT(RenameFile(directory_ + "/b", directory_ + "/d"),
               StatusIs(absl::StatusCode::kNotFound, "FILE_NOT_FOUND"));
   EXPECT_THAT(ListDirectory(directory_ + "/none"), StatusIs(absl::StatusCode::kNotFound, "FILE_NOT_FOUND"));

@@ -81,8 +81,8 @@ struct DaemonProgram {
   std::function<absl::Status()> run;  // Until a signal or a failure.
 };
 
-// Exit code: 0 clean, 1 when `run` fails, 2 for wrong flags; errors go to stderr in one line. Arms the failpoints of the
-// environment variable PARAMD_FAILPOINTS (docs/failpoints.md), and logs at the end how often they fired.
+// Exit code: 0 clean, 1 when `run` fails, 2 for wrong flags; errors go to stderr in one line. Arms the failpoints of
+// the environment variable PARAMD_FAILPOINTS (docs/failpoints.md), and logs at the end how often they fired.
 int RunDaemon(const DaemonProgram& program, int argc, char** argv);
 
 // Waits for SIGTERM, SIGINT or RequestTermination; says which, for the log.

@@ -21,7 +21,7 @@ std::vector<const char*> FieldsWithoutZero(const v1::JobSpec& spec) {
       "training.slots",        "training.micro_batch",     "training.report_every",
       "resources.workers",     "resources.servers",        "resources.chunk_elements",
       "model.gpt2.vocab_size", "model.gpt2.ffn_hidden",    "model.gpt2.layer_norm_epsilon",
-      "data.text.stride",      "communication.topk_ratio",  "checkpoint.keep",
+      "data.text.stride",      "communication.topk_ratio", "checkpoint.keep",
   };
   switch (spec.optimizer().type()) {
     case v1::OPTIMIZER_TYPE_SGD:
