@@ -78,6 +78,16 @@ class TraceTest : public testing::Test {
     ASSERT_GT(chunks_, 4);
   }
 
+  // The job's steps take milliseconds: while a core is busy elsewhere, the command may reach the nodes at steps too far
+  // apart for so many common ones.
+  absl::StatusOr<v1::TraceJobResponse> WholeTrace(uint32_t steps) {
+    constexpr int kAttempts = 20;
+    for (int i = 1;; ++i) {
+      absl::StatusOr<v1::TraceJobResponse> trace = cluster_->Trace(job_id_, steps);
+      if (i == kAttempts || !trace.ok() || !trace->truncated()) return trace;
+    }
+  }
+
   std::unique_ptr<InProcessCluster> cluster_;
   std::string job_id_;
   int chunks_ = 0;
@@ -85,7 +95,7 @@ class TraceTest : public testing::Test {
 
 TEST_F(TraceTest, ShowsTheSameStepsOfEveryNode) {
   StartJob(v1::SYNC_MODE_SYNC);
-  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, cluster_->Trace(job_id_, kSteps));
+  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, WholeTrace(kSteps));
   EXPECT_FALSE(trace.truncated());
   const auto steps = StepsByNode(trace);
   ASSERT_THAT(steps, SizeIs(4));
@@ -119,7 +129,7 @@ TEST_F(TraceTest, ShowsTheSameStepsOfEveryNode) {
 
 TEST_F(TraceTest, SpansFitTogetherAndStepsOverlap) {
   StartJob(v1::SYNC_MODE_SYNC);
-  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, cluster_->Trace(job_id_, kSteps));
+  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, WholeTrace(kSteps));
   // Lanes but "wire" are one thread's: no span begins before the one before has ended.
   std::map<std::pair<std::string, std::string>, const v1::TraceSpan*> last;
   for (const v1::TraceSpan& span : trace.spans()) {  // By node, then start.
@@ -158,7 +168,7 @@ TEST_F(TraceTest, SpansFitTogetherAndStepsOverlap) {
 
 TEST_F(TraceTest, IsWrittenAsJsonForViewers) {
   StartJob(v1::SYNC_MODE_SYNC);
-  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, cluster_->Trace(job_id_, 1));
+  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, WholeTrace(1));
   std::ostringstream out;
   WriteChromeTrace(job_id_, trace, out);
   const auto json = nlohmann::json::parse(out.str());
@@ -179,7 +189,7 @@ TEST_F(TraceTest, IsWrittenAsJsonForViewers) {
 
 TEST_F(TraceTest, WithoutBarriersEveryNodeShowsItsOwnSteps) {
   StartJob(v1::SYNC_MODE_ASYNC);
-  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, cluster_->Trace(job_id_, kSteps));
+  ASSERT_OK_AND_ASSIGN(const v1::TraceJobResponse trace, WholeTrace(kSteps));
   EXPECT_FALSE(trace.truncated());
   const auto steps = StepsByNode(trace);
   ASSERT_THAT(steps, SizeIs(4));
