@@ -240,13 +240,20 @@ absl::StatusOr<StepLoop*> WorkerJob::Rejoin() {
   ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(spec_, data_->train_samples()));
   ASSIGN_OR_RETURN(client, MakeClient(SlotRange()));
   loop = MakeLoop(SlotRange(), std::move(sampler), *client);
-  absl::MutexLock lock(&mutex_);
-  if (!cancelled_.ok()) return cancelled_;
-  loop->Change(ToWorkerChange(change_));
-  client->ChangeGeneration(change_.generation(), change_.worker_index());
-  loop_ = std::move(loop);
-  client_ = std::move(client);
-  return loop_.get();
+  StepLoop* const begun = loop.get();
+  v1::JobReport report;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!cancelled_.ok()) return cancelled_;
+    loop->Change(ToWorkerChange(change_));
+    client->ChangeGeneration(change_.generation(), change_.worker_index());
+    if (stop_requested_) report.mutable_stop_point()->set_step(loop->RequestStop());
+    if (stop_at_.has_value()) loop->StopAt(*stop_at_);
+    loop_ = std::move(loop);
+    client_ = std::move(client);
+  }
+  if (report.has_stop_point()) Report(std::move(report));  // The coordinator takes the first it gets of a worker.
+  return begun;
 }
 
 absl::StatusOr<std::string> WorkerJob::GenerateSample() {
@@ -347,7 +354,9 @@ void WorkerJob::RequestStop() {
   v1::JobReport report;
   {
     absl::MutexLock lock(&mutex_);
-    if (loop_ == nullptr) return;  // Failed or released: the coordinator knows or will know.
+    stop_requested_ = true;
+    if (loop_ == nullptr)
+      return;  // Begins anew, and answers then; or failed or released, as the coordinator will know.
     report.mutable_stop_point()->set_step(loop_->RequestStop());
   }
   Report(std::move(report));
@@ -355,6 +364,7 @@ void WorkerJob::RequestStop() {
 
 void WorkerJob::StopAt(uint64_t step) {
   absl::MutexLock lock(&mutex_);
+  stop_at_ = step;
   if (loop_ != nullptr) loop_->StopAt(step);
 }
 

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -132,6 +133,9 @@ class WorkerJob final : private StepLoopObserver {
   v1::ChangeGeneration change_ ABSL_GUARDED_BY(mutex_);  // The newest.
   uint64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool start_ ABSL_GUARDED_BY(mutex_) = false;
+  // What a loop that is begun anew has to be told, too.
+  bool stop_requested_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<uint64_t> stop_at_ ABSL_GUARDED_BY(mutex_);
   bool released_ ABSL_GUARDED_BY(mutex_) = false;
   bool silent_ ABSL_GUARDED_BY(mutex_) = false;  // Dropped.
   bool done_ ABSL_GUARDED_BY(mutex_) = false;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/boot_time.h"
+#include "common/base/error.h"
 #include "common/base/failpoint.h"
 #include "common/rpc/channel_cache.h"
 #include "common/rpc/coordinator_choice.h"
@@ -289,9 +290,11 @@ void CoordinatorSession::Loop::HandleHeartbeatAck(uint64_t sequence) {
 
 void CoordinatorSession::Loop::HandleDone(const absl::Status& status) {
   stream_ = nullptr;
-  ready_ = false;
+  // One that served and then ends the session may do so again at once.
+  const bool served = std::exchange(ready_, false) && ErrorReason(status) != "NOT_LEADER";
   absl::Duration pause = absl::ZeroDuration();
-  if (!choice_.Next(status)) pause = leased_ ? std::min(backoff_.Next(), lease_ * kPausePart) : backoff_.Next();
+  if (!choice_.Next(status) || served)
+    pause = leased_ ? std::min(backoff_.Next(), lease_ * kPausePart) : backoff_.Next();
   reconnect_at_ = Now() + pause;
   if (refused_) return;
   const std::string cause(status.ok() ? "closed by the coordinator" : status.message());

@@ -190,7 +190,7 @@ class JobMachine {
   uint64_t NextPeriodicCheckpoint(uint64_t after) const;
   v1::Checkpoint* FindCheckpoint(uint64_t step);
   absl::StatusOr<v1::Checkpoint*> FindIdleCheckpoint(uint64_t step);
-  void OnCheckpointReport(const NodeRef& from, const v1::CheckpointReport& report);
+  void OnCheckpointReport(const NodeRef& from, uint64_t generation, const v1::CheckpointReport& report);
   void OnCheckpointTask(const v1::CheckpointReport& report);
   void OnCheckpointSelected(const v1::CheckpointReport& report);
   void OnCheckpointMissed(uint64_t version);

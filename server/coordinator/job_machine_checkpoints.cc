@@ -258,10 +258,13 @@ void JobMachine::AbandonCheckpoint(const std::string& why) {
 
 // ------------------------------------------------------------------------------------------------ reports
 
-void JobMachine::OnCheckpointReport(const NodeRef& from, const v1::CheckpointReport& report) {
+void JobMachine::OnCheckpointReport(const NodeRef& from, uint64_t generation, const v1::CheckpointReport& report) {
   if (report.number() == kTaskNumber) return OnCheckpointTask(report);
   if (Find(from) == nullptr || job().state() != v1::JOB_STATE_RUNNING) return;
-  if (report.number() == kSelectNumber) return OnCheckpointSelected(report);
+  if (report.number() == kSelectNumber) {
+    if (generation == job().generation()) OnCheckpointSelected(report);  // Else an earlier life of the job asked.
+    return;
+  }
   if (!record_.has_pending_checkpoint() || report.number() != record_.pending_checkpoint().number()) return;
   switch (report.report_case()) {
     case v1::CheckpointReport::kMissed:
@@ -308,8 +311,6 @@ void JobMachine::OnCheckpointTask(const v1::CheckpointReport& report) {
 
 void JobMachine::OnCheckpointSelected(const v1::CheckpointReport& report) {
   if (job().phase() != v1::JOB_PHASE_PREPARING_SERVERS || !needs_selection()) return;
-  const uint64_t wanted = record_.restore().step();
-  if (report.has_selected() && wanted != 0 && report.step() != wanted) return;  // An answer to an earlier question.
   if (report.has_failed()) {
     const absl::Status error = FromRpcStatus(report.failed());
     return Fail(MakeError(error.code(), ErrorReason(error), absl::StrCat("cannot restore: ", error.message()),

@@ -310,6 +310,21 @@ TEST_F(PauseTest, SavesAtTheCommonStepAndLetsGo) {
   EXPECT_EQ(record_.job().state(), v1::JOB_STATE_CANCELLED);
 }
 
+TEST_F(PauseTest, ASelectionForAnEarlierLifeIsIgnored) {
+  Train();
+  Pause();
+  Do([](JobMachine& m) { EXPECT_OK(m.OnResume(0)); });
+  Place();
+  Report(Server(0), [&](v1::JobReport& r) {
+    r.set_generation(record_.job().generation() - 1);
+    r.mutable_checkpoint()->set_number(UINT64_MAX);
+    r.mutable_checkpoint()->set_step(17);
+    r.mutable_checkpoint()->mutable_selected()->set_directory(absl::StrCat(kDirectory, "/17"));
+  });
+  EXPECT_FALSE(record_.restore().selected());
+  EXPECT_FALSE(last_.changed);
+}
+
 TEST_F(PauseTest, GoesOnInANewGeneration) {
   Train();
   Pause();

@@ -22,7 +22,7 @@ constexpr int kMaxPendingEvaluations = 64;
 }  // namespace
 
 void JobMachine::OnReport(const NodeRef& from, const v1::JobReport& report) {
-  if (report.has_checkpoint()) return OnCheckpointReport(from, report.checkpoint());
+  if (report.has_checkpoint()) return OnCheckpointReport(from, report.generation(), report.checkpoint());
   if (job().state() != v1::JOB_STATE_RUNNING || OnJoinerReport(from, report)) return;
   Participant* participant = Find(from);
   if (participant == nullptr || participant->lost() || Outdated(from, report)) return;

@@ -17,7 +17,7 @@ StepLoop::StepLoop(const StepLoopOptions& options, Sampler sampler, StepLoopObse
     : options_(options),
       sampler_(std::move(sampler)),
       observer_(observer),
-      control_(options.spec.training().steps()),
+      control_(options.spec.training().steps(), options.first_step),
       assignment_(
           options.spec.sync().mode() == v1::SYNC_MODE_SYNC || options.spec.sync().mode() == v1::SYNC_MODE_UNSPECIFIED,
           {.worker_index = options.worker_index, .workers = options.workers, .slots = options.slots}),

@@ -10,6 +10,7 @@
 namespace paramd {
 
 void StepLoop::Change(const WorkerChange& change) {
+  control_.NotBefore(change.step);  // Nobody is behind the job's open step; of one that joins it is all that is known.
   {
     absl::MutexLock lock(&change_mutex_);
     change_ = change;

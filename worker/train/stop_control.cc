@@ -4,6 +4,11 @@
 
 namespace paramd {
 
+void StopControl::NotBefore(uint64_t boundary) {
+  absl::MutexLock lock(&mutex_);
+  boundary_ = std::max(boundary_, std::min(boundary, steps_));
+}
+
 absl::StatusOr<bool> StopControl::BeginStep(uint64_t t) {
   absl::MutexLock lock(&mutex_);
   boundary_ = t;

@@ -24,7 +24,11 @@ namespace paramd {
 
 class StopControl {
  public:
-  explicit StopControl(uint64_t steps) : steps_(steps) {}
+  // The thread begins at boundary `first`, or later.
+  explicit StopControl(uint64_t steps, uint64_t first = 0) : steps_(steps), boundary_(first) {}
+
+  // The thread does not begin before `boundary`, as is known now. Too late when it has begun there: no effect.
+  void NotBefore(uint64_t boundary);
 
   // At the boundary before step `t`: whether to run it. Waits while a stop is requested and not yet agreed upon.
   absl::StatusOr<bool> BeginStep(uint64_t t);

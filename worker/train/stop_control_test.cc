@@ -30,6 +30,20 @@ TEST(StopControlTest, StopPointIsTheEndOfTheOpenStep) {
   EXPECT_TRUE(control.stopped_early());
 }
 
+TEST(StopControlTest, StopPointIsNotBeforeTheFirstStep) {
+  StopControl resumed(10, 4);
+  EXPECT_EQ(resumed.RequestStop(), 4u);
+  resumed.StopAt(4);
+  EXPECT_EQ(resumed.BeginStep(4).value(), false);
+  StopControl joining(10);
+  joining.NotBefore(7);
+  joining.NotBefore(6);
+  EXPECT_EQ(joining.RequestStop(), 7u);
+  StopControl beyond(10);
+  beyond.NotBefore(11);
+  EXPECT_EQ(beyond.RequestStop(), 10u);
+}
+
 TEST(StopControlTest, WaitsAtItsStopPointUntilTold) {
   StopControl control(10);
   ASSERT_EQ(control.BeginStep(0).value(), true);
