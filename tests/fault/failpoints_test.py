@@ -119,7 +119,7 @@ class FailpointsTest(unittest.TestCase):
 
     def test_faults_that_training_survives(self):
         for name, failpoints, counted in SURVIVED:
-            with self.subTest(name), FaultCluster(failpoints, **CLUSTER) as cluster:
+            with self.subTest(name), FaultCluster(failpoints, slow_end=bool(counted), **CLUSTER) as cluster:
                 run = cluster.run(fault_spec(cluster.directory))
                 self.assertEqual(run.job["state"], "JOB_STATE_SUCCEEDED", run.job.get("message"))
                 self.assert_fired(run, failpoints)
@@ -139,20 +139,18 @@ class FailpointsTest(unittest.TestCase):
 
     def test_refused_shared_memory_goes_through_the_socket(self):
         failpoints = {"server-0": "server.attach=fail(RESOURCE_EXHAUSTED,no room for maps)"}
-        with FaultCluster(failpoints, worker_flags=(), **CLUSTER) as cluster:
+        with FaultCluster(failpoints, slow_end=True, worker_flags=(), **CLUSTER) as cluster:
             run = cluster.run(fault_spec(cluster.directory))
             self.assert_fired(run, failpoints)
             self.assertEqual(run.metric("worker", "paramd_worker_shared_memory_refusals_total"), 4, "two streams a worker")
             self.assertEqual(run.job["final_weights_sha256"], self.expected)
 
     def test_pushes_of_async_jobs_are_applied_once(self):
-        # The delay leaves time to look at the counters between the last update and the job's end.
         failpoints = {
             "worker-0": "client.send.twice=on@p=0.3,seed=3",
             "worker-1": "client.receive=fail(UNAVAILABLE)@p=0.05,seed=5",
-            "server-0": "weights.fetched=delay(1000)",
         }
-        with FaultCluster(failpoints, **CLUSTER) as cluster:
+        with FaultCluster(failpoints, slow_end=True, **CLUSTER) as cluster:
             run = cluster.run(fault_spec(cluster.directory, sync={"mode": "async"}))
             self.assertEqual(run.job["state"], "JOB_STATE_SUCCEEDED", run.job.get("message"))
             self.assert_fired(run, failpoints)

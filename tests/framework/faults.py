@@ -16,6 +16,8 @@ from tests.framework.processes import Cluster, eventually
 
 PROXY = pathlib.Path("tests/framework/fault_proxy_main").resolve()
 TERMINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
+# The lead server waits when it has all weights and before it ends the job, and with the job its series.
+SLOW_END = ("weights.fetched", "delay(2000)")
 SERIES = re.compile(r"^([a-z_]+)(\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -92,16 +94,23 @@ class Run:
         return sums
 
     def fired(self, daemon):
-        """How often the daemon's failpoints did something."""
-        return self.metric(daemon, "paramd_failpoint_fired_total")
+        """How often the daemon's failpoints did something, but for the one that makes the job's end slow."""
+        fired = "paramd_failpoint_fired_total"
+        apart = self.metric(daemon, fired, f'name="{SLOW_END[0]}"') if self.cluster.slow_end else 0
+        return self.metric(daemon, fired) - apart
 
 
 class FaultCluster(Cluster):
-    """`failpoints`: rules by daemon name, for its first start. `proxied`: workers reach servers through `proxies`."""
+    """`failpoints`: rules by daemon name, for its first start. `proxied`: workers reach servers through `proxies`.
+    `slow_end`: jobs last a while longer than their training, so that metrics are seen with all of it in them."""
 
-    def __init__(self, failpoints=None, proxied=False, **options):
+    def __init__(self, failpoints=None, proxied=False, slow_end=None, **options):
         self._failpoints = dict(failpoints or {})
         self._proxied = proxied
+        self.slow_end = proxied if slow_end is None else slow_end
+        if self.slow_end:
+            rules = self._failpoints.get("server-0", "")
+            self._failpoints["server-0"] = ";".join(filter(None, (rules, "=".join(SLOW_END))))
         self.proxies = {}
         # One connection a server, and checksums, as between hosts: the proxies are to be seen.
         options.setdefault("worker_flags", ("--transport", "tcp", "--checksum", "always", "--streams-per-server", "1"))
