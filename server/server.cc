@@ -47,9 +47,9 @@ ParameterServer::ParameterServer(ServerOptions options, std::shared_ptr<const Cr
       .jobs = *jobs_,
       .clock = clock_,
       .registry = registry_,
-      .report = [this](const std::string& job_id, uint64_t generation, v1::JobReport report) {
-        Report(job_id, generation, std::move(report));
-      }});
+      .report = [this](const std::string& job_id, uint64_t generation,
+                       v1::JobReport report) { Report(job_id, generation, std::move(report)); },
+      .leased = [this] { return session_ != nullptr && session_->leased(); }});
   service_ = std::make_unique<ParameterService>(
       ParameterServiceOptions{.request_timeout = options_.RequestTimeout(), .shared_memory = options_.shared_memory},
       clock_, metrics_, *jobs_, *threads_);

@@ -89,7 +89,7 @@ void ServerCheckpoints::Take(const v1::CheckpointCommand& command) {
     if (!captured.ok()) return AnswerFailed(command, captured.status());
     const auto captures = std::make_shared<std::vector<ChunkCapture>>(*std::move(captured));
     Post([this, command, server_index, captures] {
-      if (!Current(command)) return;
+      if (!Current(command) || !environment_.leased()) return;
       absl::StatusOr<v1::CheckpointShard> shard = Write(command, server_index, *captures);
       if (!shard.ok()) return AnswerFailed(command, shard.status());
       v1::CheckpointReport report;
@@ -105,7 +105,7 @@ absl::StatusOr<v1::CheckpointShard> ServerCheckpoints::Write(const v1::Checkpoin
   const absl::Time start = environment_.clock.Now();
   RETURN_IF_ERROR(PrepareCheckpoint(command.directory(), command.step()));
   const std::string path = CheckpointPath(command.directory(), command.step());
-  ASSIGN_OR_RETURN(ShardWriter writer, ShardWriter::Create(absl::StrCat(path, "/server-", server_index, ".shard")));
+  ASSIGN_OR_RETURN(ShardWriter writer, ShardWriter::Create(ShardPath(path, server_index, command.generation())));
   for (const ChunkCapture& capture : captures) RETURN_IF_ERROR(writer.Append(capture));
   v1::CheckpointShard shard;
   ASSIGN_OR_RETURN(*shard.add_files(), writer.Finish());
@@ -137,8 +137,11 @@ void ServerCheckpoints::Abandon(const v1::CheckpointCommand& command) {
 void ServerCheckpoints::Commit(const v1::CheckpointCommand& command) {
   const std::shared_ptr<ServerJob> job = environment_.jobs.Find(command.job_id());
   if (job == nullptr || !Current(command)) return;
-  const absl::StatusOr<CommittedCheckpoint> committed =
-      CommitCheckpoint(job->plan(), command.directory(), command.step(), command.commit(), environment_.clock.Now());
+  const auto wanted = [&] {
+    return environment_.leased() && Current(command) && environment_.jobs.Find(command.job_id()) == job;
+  };
+  const absl::StatusOr<CommittedCheckpoint> committed = CommitCheckpoint(
+      job->plan(), command.directory(), command.step(), command.commit(), environment_.clock.Now(), wanted);
   if (!committed.ok()) {
     failures_.Add({{"operation", "commit"}}).Increment();
     v1::CheckpointReport report;

@@ -40,6 +40,8 @@ class ServerCheckpoints {
     const Clock& clock;
     std::shared_ptr<prometheus::Registry> registry;
     std::function<void(const std::string& job_id, uint64_t generation, v1::JobReport report)> report;
+    // Whether the jobs are this server's at this very moment: it may have stood still beyond its lease.
+    std::function<bool()> leased;
   };
 
   explicit ServerCheckpoints(Environment environment);

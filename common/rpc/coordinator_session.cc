@@ -52,6 +52,7 @@ struct Mailbox {
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   std::string stop_reason ABSL_GUARDED_BY(mutex);
   bool welcomed ABSL_GUARDED_BY(mutex) = false;
+  absl::Duration lease_end ABSL_GUARDED_BY(mutex);  // As long as welcomed.
   uint64_t memory_used_bytes ABSL_GUARDED_BY(mutex) = 0;
 };
 
@@ -275,6 +276,7 @@ void CoordinatorSession::Loop::HandleWelcome(const v1::Welcome& welcome) {
   {
     absl::MutexLock lock(&mailbox_->mutex);
     mailbox_->welcomed = true;
+    mailbox_->lease_end = lease_end_;
     mailbox_->reports.ConnectionLost();  // What an earlier stream carried may not have arrived.
   }
   PassFailpoint(Failpoint::kSessionWelcome);
@@ -286,6 +288,8 @@ void CoordinatorSession::Loop::HandleHeartbeatAck(uint64_t sequence) {
     if (leased_) lease_end_ = heartbeats_.front().second + lease_;
     heartbeats_.pop_front();
   }
+  absl::MutexLock lock(&mailbox_->mutex);
+  mailbox_->lease_end = lease_end_;
 }
 
 void CoordinatorSession::Loop::HandleDone(const absl::Status& status) {
@@ -436,6 +440,11 @@ void CoordinatorSession::SetMemoryUsed(uint64_t bytes) {
 bool CoordinatorSession::welcomed() const {
   absl::MutexLock lock(&loop_->mailbox().mutex);
   return loop_->mailbox().welcomed;
+}
+
+bool CoordinatorSession::leased() const {
+  absl::MutexLock lock(&loop_->mailbox().mutex);
+  return loop_->mailbox().welcomed && Now() < loop_->mailbox().lease_end;
 }
 
 }  // namespace paramd

@@ -70,8 +70,10 @@ class CoordinatorSession {
   // numbered, kept, and sent again after a reconnection until acknowledged.
   void Report(v1::JobReport report);
   void SetMemoryUsed(uint64_t bytes);
-  // Whether a lease is held now.
+  // Whether a lease is held, as far as the session's thread has noticed.
   bool welcomed() const;
+  // Whether a lease is held at this moment: also right after the process stood still.
+  bool leased() const;
 
  private:
   class Loop;

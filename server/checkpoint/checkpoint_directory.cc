@@ -149,6 +149,10 @@ absl::StatusOr<SelectedCheckpoint> Examine(const std::string& path, uint64_t ste
 
 std::string CheckpointPath(const std::string& directory, uint64_t step) { return absl::StrCat(directory, "/", step); }
 
+std::string ShardPath(const std::string& path, uint32_t server_index, uint64_t generation) {
+  return absl::StrCat(path, "/server-", server_index, ".", generation, ".shard");
+}
+
 absl::Status PrepareCheckpoint(const std::string& directory, uint64_t step) {
   const std::string path = CheckpointPath(directory, step);
   RETURN_IF_ERROR(EnsureDirectory(path));
@@ -157,16 +161,21 @@ absl::Status PrepareCheckpoint(const std::string& directory, uint64_t step) {
 }
 
 absl::StatusOr<CommittedCheckpoint> CommitCheckpoint(const JobPlan& plan, const std::string& directory, uint64_t step,
-                                                     const v1::CommitCheckpoint& request, absl::Time now) {
+                                                     const v1::CommitCheckpoint& request, absl::Time now,
+                                                     const std::function<bool()>& wanted) {
   const std::string path = CheckpointPath(directory, step);
   ASSIGN_OR_RETURN(const checkpoint::Manifest manifest, MakeManifest(plan, path, step, request, now));
   // Everything the manifest's name depends on, from the inside out: checkpoint, checkpoints, job, output directory.
   std::string at = path;
   for (int level = 0; level < 4; ++level, at = Parent(at)) RETURN_IF_ERROR(SyncDirectory(at));
+  if (!wanted()) {
+    return MakeError(absl::StatusCode::kAborted, "CHECKPOINT_SUPERSEDED",
+                     absl::StrCat(path, ": the job has been taken from this server"));
+  }
   RETURN_IF_ERROR(WriteManifest(path, manifest));
   CommittedCheckpoint committed;
   for (const checkpoint::File& file : manifest.files()) committed.bytes += file.bytes();
-  committed.removed = RemoveSuperfluous(directory, step, request.keep());
+  if (wanted()) committed.removed = RemoveSuperfluous(directory, step, request.keep());
   return committed;
 }
 

@@ -10,6 +10,7 @@
 #define PARAMD_SERVER_CHECKPOINT_CHECKPOINT_DIRECTORY_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@
 namespace paramd {
 
 std::string CheckpointPath(const std::string& directory, uint64_t step);
+// A server's file in a checkpoint's directory. With the generation, a server that was given up and does not know it yet
+// writes over nothing of the job's next life.
+std::string ShardPath(const std::string& path, uint32_t server_index, uint64_t generation);
 
 // Makes the checkpoint's directory, without a manifest: what an earlier attempt has left there does not count any more.
 absl::Status PrepareCheckpoint(const std::string& directory, uint64_t step);
@@ -35,9 +39,11 @@ struct CommittedCheckpoint {
 // checkpoints of later steps: the job has gone back and those are of a future that it has left. Those that cannot be
 // removed stay.
 // kFailedPrecondition OUTPUT_NOT_SHARED when a server's file is not to be seen from here, or is another one; kDataLoss
-// CHECKPOINT_INVALID when the files do not have each chunk once.
+// CHECKPOINT_INVALID when the files do not have each chunk once; kAborted CHECKPOINT_SUPERSEDED when `wanted` says no,
+// which is asked last before the manifest, and once more before anything is removed.
 absl::StatusOr<CommittedCheckpoint> CommitCheckpoint(const JobPlan& plan, const std::string& directory, uint64_t step,
-                                                     const v1::CommitCheckpoint& request, absl::Time now);
+                                                     const v1::CommitCheckpoint& request, absl::Time now,
+                                                     const std::function<bool()>& wanted);
 
 struct SelectedCheckpoint {
   std::string directory;

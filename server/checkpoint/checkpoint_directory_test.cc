@@ -63,22 +63,23 @@ class CheckpointDirectoryTest : public testing::Test {
 
   absl::StatusOr<v1::CheckpointShard> WriteShard(uint32_t server) {
     RETURN_IF_ERROR(PrepareCheckpoint(directory_, step_));
-    const std::string path = absl::StrCat(CheckpointPath(directory_, step_), "/server-", server, ".shard");
-    ASSIGN_OR_RETURN(ShardWriter writer, ShardWriter::Create(path));
+    const std::string path = CheckpointPath(directory_, step_);
+    ASSIGN_OR_RETURN(ShardWriter writer, ShardWriter::Create(ShardPath(path, server, 1)));
     for (const auto& chunk : shards_[server]->chunks()) RETURN_IF_ERROR(writer.Append(chunk->Capture()));
     v1::CheckpointShard shard;
     ASSIGN_OR_RETURN(*shard.add_files(), writer.Finish());
     return shard;
   }
   // A checkpoint of the present step.
-  absl::StatusOr<CommittedCheckpoint> Checkpoint(uint32_t keep = 10) {
+  absl::StatusOr<CommittedCheckpoint> Checkpoint(
+      uint32_t keep = 10, const std::function<bool()>& wanted = [] { return true; }) {
     v1::CommitCheckpoint request;
     request.set_keep(keep);
     request.set_servers(kServers);
     for (uint32_t server = 0; server < kServers; ++server) {
       ASSIGN_OR_RETURN(*request.add_shards(), WriteShard(server));
     }
-    return CommitCheckpoint(shards_[0]->plan(), directory_, step_, request, absl::FromUnixSeconds(1000));
+    return CommitCheckpoint(shards_[0]->plan(), directory_, step_, request, absl::FromUnixSeconds(1000), wanted);
   }
   // Whether the checkpoint holds every chunk as it is now.
   void ExpectHoldsPresent(const std::string& directory) {
@@ -103,6 +104,21 @@ class CheckpointDirectoryTest : public testing::Test {
   uint64_t step_ = 0;
   std::vector<std::unique_ptr<JobShard>> shards_;
 };
+
+TEST_F(CheckpointDirectoryTest, WhoLostTheJobCommitsAndRemovesNothing) {
+  Step();
+  ASSERT_OK(Checkpoint());
+  Step();
+  EXPECT_THAT(Checkpoint(1, [] { return false; }), StatusIs(absl::StatusCode::kAborted, "CHECKPOINT_SUPERSEDED"));
+  ASSERT_OK_AND_ASSIGN(const SelectedCheckpoint found, SelectCheckpoint(directory_, 0));
+  EXPECT_EQ(found.step, 1u);
+  // Lost between the manifest and the removal: complete, and nothing is removed.
+  int asked = 0;
+  ASSERT_OK_AND_ASSIGN(const CommittedCheckpoint late, Checkpoint(1, [&] { return asked++ == 0; }));
+  EXPECT_TRUE(late.removed.empty());
+  EXPECT_OK(CheckpointReader::Open(CheckpointPath(directory_, 1)));
+  EXPECT_OK(CheckpointReader::Open(CheckpointPath(directory_, 2)));
+}
 
 TEST_F(CheckpointDirectoryTest, HoldsEveryChunkAndGoesOnFromIt) {
   Step();
@@ -192,10 +208,11 @@ TEST_F(CheckpointDirectoryTest, NoticesADirectoryThatIsNotShared) {
   v1::CommitCheckpoint request;
   ASSERT_OK_AND_ASSIGN(*request.add_shards(), WriteShard(0));
   ASSERT_OK_AND_ASSIGN(*request.add_shards(), WriteShard(1));
-  const std::string other = directory_ + "/1/server-1.shard";
+  const std::string other = directory_ + "/1/server-1.1.shard";
   ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadFile(other, 1 << 20));
   const auto commit = [&] {
-    return CommitCheckpoint(shards_[0]->plan(), directory_, 1, request, absl::UnixEpoch()).status();
+    return CommitCheckpoint(shards_[0]->plan(), directory_, 1, request, absl::UnixEpoch(), [] { return true; })
+        .status();
   };
   ASSERT_OK(AtomicWriteFile(other, bytes.substr(0, bytes.size() - 4)));
   EXPECT_THAT(commit(), StatusIs(absl::StatusCode::kFailedPrecondition, "OUTPUT_NOT_SHARED"));
@@ -275,7 +292,7 @@ TEST_F(CheckpointDirectoryTest, EveryTruncationIsSkipped) {
   Step();
   ASSERT_OK(Checkpoint());
   std::mt19937_64 random(TestSeed());
-  for (const char* name : {"server-0.shard", "server-1.shard", kManifestFile}) {
+  for (const char* name : {"server-0.1.shard", "server-1.1.shard", kManifestFile}) {
     const std::string path = absl::StrCat(directory_, "/2/", name);
     ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadFile(path, 1 << 24));
     std::vector<uint64_t> sizes = {0, 1, kShardMagic.size(), bytes.size() - 1, bytes.size() - 2};
@@ -319,7 +336,7 @@ TEST_F(CheckpointDirectoryTest, EveryFlippedBitIsSkipped) {
     fseek(file.get(), static_cast<long>(bit / 8), SEEK_SET);
     fwrite(&byte, 1, 1, file.get());
   };
-  for (const char* name : {"server-0.shard", "server-1.shard", kManifestFile}) {
+  for (const char* name : {"server-0.1.shard", "server-1.1.shard", kManifestFile}) {
     const std::string path = absl::StrCat(directory_, "/2/", name);
     ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadFile(path, 1 << 24));
     for (int i = 0; i < 1200; ++i) {
@@ -345,12 +362,12 @@ TEST_F(CheckpointDirectoryTest, NothingGoodIsAnErrorThatNamesAll) {
   Step();
   ASSERT_OK(Checkpoint());
   for (const char* step : {"1", "2"}) {
-    ASSERT_EQ(truncate(absl::StrCat(directory_, "/", step, "/server-0.shard").c_str(), 100), 0);
+    ASSERT_EQ(truncate(absl::StrCat(directory_, "/", step, "/server-0.1.shard").c_str(), 100), 0);
   }
   const absl::Status status = SelectCheckpoint(job_directory_, 0).status();
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss, "CHECKPOINT_INVALID"));
-  EXPECT_TRUE(absl::StrContains(status.message(), "/1/server-0.shard")) << status;
-  EXPECT_TRUE(absl::StrContains(status.message(), "/2/server-0.shard")) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "/1/server-0.1.shard")) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "/2/server-0.1.shard")) << status;
 }
 
 // The file of docs/formats.md is what its writer says it is.
@@ -360,7 +377,7 @@ TEST(ManifestTest, RefusesWhatDoesNotFitTogether) {
   good.set_format(kCheckpointFormat);
   *good.mutable_spec() = plan->spec;
   good.set_arena_elements(plan->arena.arena_elements());
-  good.add_files()->set_name("server-0.shard");
+  good.add_files()->set_name("server-0.1.shard");
   good.mutable_files(0)->set_bytes(1000000);
   for (int chunk = 0; chunk < plan->arena.chunk_count(); ++chunk) {
     checkpoint::Chunk& entry = *good.add_chunks();

@@ -80,14 +80,16 @@ void Coordinator::StartTrace(const v1::TraceJobRequest& request, absl::Duration 
   const absl::Duration reserve = std::clamp(timeout / 10, kMinReserve, kMaxReserve);
   const PendingTrace& trace =
       traces_
-          .emplace(request.job_id(), PendingTrace{.sink = sink,
-                                                  .ordinal = (*active)->record.ordinal(),
-                                                  .generation = job.generation(),
-                                                  .collector = TraceCollector({.trace = last_trace_,
-                                                                               .steps = request.steps(),
-                                                                               .nodes = NodesOf(job.placement()),
-                                                                               .align = IsSynchronous(job)}),
-                                                  .deadline = now + timeout - reserve})
+          .emplace(request.job_id(),
+                   PendingTrace{.sink = sink,
+                                .ordinal = (*active)->record.ordinal(),
+                                .generation = job.generation(),
+                                .collector = TraceCollector({.trace = last_trace_,
+                                                             .steps = request.steps(),
+                                                             .nodes = NodesOf(job.placement()),
+                                                             .align = IsSynchronous(job),
+                                                             .spare_steps = SpareTraceSteps(job.progress())}),
+                                .deadline = now + timeout - reserve})
           .first->second;
   const v1::CoordinatorMessage command = CollectCommand(**active, trace.collector);
   // Who is not connected gets it when it is (RepeatTraces).

@@ -358,9 +358,10 @@ void JobMachine::OnTick() {
                     absl::StrCat("not stopped within ", absl::FormatDuration(options_.stopping_timeout), ": ", names)));
     default:
       if (pausing()) {
-        return Fail(MakeError(absl::StatusCode::kDeadlineExceeded, "CHECKPOINT_TIMEOUT",
-                              absl::StrCat("no checkpoint to pause from within ",
-                                           absl::FormatDuration(options_.checkpoint_timeout), ": ", names)));
+        return Fail(MakeError(
+            absl::StatusCode::kDeadlineExceeded, "CHECKPOINT_TIMEOUT",
+            absl::StrCat("no checkpoint to pause from within ", absl::FormatDuration(options_.checkpoint_timeout), ": ",
+                         record_.has_failed_checkpoint() ? record_.failed_checkpoint().message() : names)));
       }
       return Fail(MakeError(
           absl::StatusCode::kDeadlineExceeded, "SAVE_TIMEOUT",

@@ -184,7 +184,8 @@ class JobMachine {
   // What the node has not answered yet of the checkpoint that is being taken.
   void SendCheckpointCommands(const NodeRef& node);
   void SendCheckpointCommandsToAll();
-  void TakeCheckpoint(uint64_t step, bool requested, uint32_t attempts);
+  // `delay`: until the servers are told.
+  void TakeCheckpoint(uint64_t step, bool requested, uint32_t attempts, absl::Duration delay = absl::ZeroDuration());
   void FailCheckpoint(const std::string& message);
   void AbandonCheckpoint(const std::string& why);
   uint64_t NextPeriodicCheckpoint(uint64_t after) const;

@@ -21,7 +21,9 @@ using coordinator::JobRecord;
 using coordinator::PendingCheckpoint;
 
 constexpr uint32_t kMaxAttempts = 20;  // Steps tried, each twice as far ahead as the last.
-constexpr uint32_t kMaxPauseAttempts = 3;
+// Between the attempts of a job to write what it pauses from: twice as long each time, as long as its phase may last.
+constexpr absl::Duration kFirstPauseRetry = absl::Seconds(1);
+constexpr uint32_t kMaxPauseRetryDoublings = 5;
 // Numbers of commands that are no checkpoint's taking.
 constexpr uint64_t kTaskNumber = 0;  // To verify or delete.
 constexpr uint64_t kSelectNumber = UINT64_MAX;
@@ -84,6 +86,7 @@ void JobMachine::SendSelect() {
 void JobMachine::SendCheckpointCommands(const NodeRef& node) {
   if (!record_.has_pending_checkpoint() || node.role != v1::NODE_ROLE_SERVER) return;
   const PendingCheckpoint& pending = record_.pending_checkpoint();
+  if (pending.has_not_before()) return;
   for (int i = 0; i < record_.servers_size(); ++i) {
     if (!(Server(i) == node)) continue;
     v1::CoordinatorMessage message = CheckpointMessage(pending.number(), pending.step());
@@ -108,7 +111,7 @@ void JobMachine::SendCheckpointCommandsToAll() {
 
 // ------------------------------------------------------------------------------------------------ taking one
 
-void JobMachine::TakeCheckpoint(uint64_t step, bool requested, uint32_t attempts) {
+void JobMachine::TakeCheckpoint(uint64_t step, bool requested, uint32_t attempts, absl::Duration delay) {
   effects_.changed = true;
   const google::protobuf::Timestamp since =
       record_.has_pending_checkpoint() ? record_.pending_checkpoint().create_time() : ToTimestamp(now_);
@@ -124,6 +127,7 @@ void JobMachine::TakeCheckpoint(uint64_t step, bool requested, uint32_t attempts
   pending.set_requested(requested);
   pending.set_attempts(attempts);
   *pending.mutable_create_time() = since;
+  if (delay > absl::ZeroDuration()) *pending.mutable_not_before() = ToTimestamp(now_ + delay);
   SendCheckpointCommandsToAll();
 }
 
@@ -136,6 +140,7 @@ bool JobMachine::CheckpointDue(const JobRecord& record, absl::Time now) {
   if (record.job().phase() != v1::JOB_PHASE_TRAINING && !record.has_pending_checkpoint()) return false;
   if (record.has_pending_checkpoint()) {
     const PendingCheckpoint& pending = record.pending_checkpoint();
+    if (pending.has_not_before()) return now >= FromTimestamp(pending.not_before());
     return pending.has_deadline() ? now >= FromTimestamp(pending.deadline()) : Reached(record);
   }
   const uint64_t every = record.job().spec().checkpoint().every_steps();
@@ -146,6 +151,11 @@ void JobMachine::OnCheckpointTick() {
   if (!CheckpointDue(record_, now_)) return;
   if (record_.has_pending_checkpoint()) {
     PendingCheckpoint& pending = *record_.mutable_pending_checkpoint();
+    if (pending.has_not_before()) {
+      pending.clear_not_before();
+      effects_.changed = true;
+      return SendCheckpointCommandsToAll();
+    }
     if (!pending.has_deadline()) {
       *pending.mutable_deadline() = ToTimestamp(now_ + options_.checkpoint_timeout);
       effects_.changed = true;
@@ -232,14 +242,14 @@ void JobMachine::FailCheckpoint(const std::string& message) {
   failed.set_state(v1::CHECKPOINT_STATE_FAILED);
   failed.set_message(message);
   const bool pause = pausing();
+  const absl::Duration delay = kFirstPauseRetry * (1 << std::min(pending.attempts(), kMaxPauseRetryDoublings));
   AddEvent("CHECKPOINT_FAILED",
-           absl::StrCat("step ", pending.step(), ": ", message, "; the checkpoints before it are not touched"), true);
+           absl::StrCat("step ", pending.step(), ": ", message, "; the checkpoints before it are not touched",
+                        pause ? absl::StrCat(", tried again in ", absl::FormatDuration(delay)) : ""),
+           true);
   AbandonCheckpoint("");
   *record_.mutable_failed_checkpoint() = std::move(failed);
-  if (!pause) return;
-  if (pending.attempts() + 1 < kMaxPauseAttempts) return TakeCheckpoint(pending.step(), true, pending.attempts() + 1);
-  Fail(MakeError(absl::StatusCode::kUnavailable, "CHECKPOINT_FAILED",
-                 absl::StrCat("cannot pause at step ", pending.step(), ": ", message)));
+  if (pause) TakeCheckpoint(pending.step(), true, pending.attempts() + 1, delay);
 }
 
 void JobMachine::AbandonCheckpoint(const std::string& why) {

@@ -385,15 +385,42 @@ TEST_F(PauseTest, NothingGoodFailsTheJob) {
   EXPECT_EQ(record_.outcome().state(), v1::JOB_STATE_FAILED);
 }
 
-TEST_F(PauseTest, ACheckpointThatCannotBeWrittenIsTriedAgainAndThenFails) {
+TEST_F(PauseTest, ACheckpointThatCannotBeWrittenIsTriedAgainLaterAndLater) {
   Train();
   Do([](JobMachine& m) { EXPECT_OK(m.OnPause()); });
   Stop(17);
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    ASSERT_EQ(record_.job().phase(), v1::JOB_PHASE_SAVING);
+  const absl::Time end = now_ + options_.checkpoint_timeout;
+  for (int delay : {1, 2, 4, 8, 16, 32, 32, 32}) {
     ReportCheckpoint(Server(0), [](v1::CheckpointReport& r) { r.mutable_failed()->set_message("disk full"); });
+    EXPECT_THAT(Commands(), ElementsAre("s0 abandon 17", "s1 abandon 17"));
+    EXPECT_THAT(events_.back().message(), HasSubstr(absl::StrCat("tried again in ", delay, "s")));
+    Do([](JobMachine& m) { m.OnReconnected(Server(1), true); });
+    EXPECT_THAT(Commands(), IsEmpty());
+    now_ += absl::Seconds(delay) - absl::Milliseconds(1);
+    Tick();
+    EXPECT_THAT(Commands(), IsEmpty());
+    now_ += absl::Milliseconds(1);
+    Tick();
+    EXPECT_THAT(Commands(), ElementsAre("s0 take 17", "s1 take 17"));
+    ASSERT_EQ(record_.job().phase(), v1::JOB_PHASE_SAVING);
   }
-  EXPECT_EQ(record_.outcome().reason(), "CHECKPOINT_FAILED");
+  ReportCheckpoint(Server(0), [](v1::CheckpointReport& r) { r.mutable_failed()->set_message("disk full"); });
+  now_ = end;
+  Do([](JobMachine& m) { m.OnTick(); });
+  EXPECT_EQ(record_.outcome().reason(), "CHECKPOINT_TIMEOUT");
+  EXPECT_THAT(record_.outcome().message(), HasSubstr("disk full"));
+}
+
+TEST_F(PauseTest, ADiskThatHasRoomAgainLetsItPause) {
+  Train();
+  Do([](JobMachine& m) { EXPECT_OK(m.OnPause()); });
+  Stop(17);
+  ReportCheckpoint(Server(0), [](v1::CheckpointReport& r) { r.mutable_failed()->set_message("disk full"); });
+  now_ += absl::Seconds(1);
+  Tick();
+  Commit();
+  ReleaseAll();
+  EXPECT_EQ(record_.job().state(), v1::JOB_STATE_PAUSED);
 }
 
 TEST_F(PauseTest, RefusedWhereThereIsNothingToPauseOrResume) {

@@ -1,6 +1,7 @@
 #include "server/coordinator/trace_collector.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 #include <utility>
@@ -20,6 +21,15 @@ bool Sound(const v1::TraceSpan& span) {
 }
 
 }  // namespace
+
+uint32_t SpareTraceSteps(const v1::JobProgress& progress) {
+  constexpr double kMost = 16;
+  constexpr double kSecondsApart = 0.1;  // Of nodes on busy machines.
+  if (progress.tokens() == 0 || progress.tokens_per_second() <= 0) return 1;
+  const double seconds = static_cast<double>(progress.tokens()) / progress.tokens_per_second();
+  const double steps = static_cast<double>(progress.step()) / seconds * kSecondsApart;
+  return static_cast<uint32_t>(std::clamp(std::ceil(steps), 1.0, kMost));
+}
 
 TraceCollector::TraceCollector(TraceCollectorOptions options) : options_(std::move(options)) {
   for (const NodeRef& node : options_.nodes) parts_.push_back({.node = node});

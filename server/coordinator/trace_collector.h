@@ -5,8 +5,8 @@
 //   if (collector.Add(node, report) && collector.complete()) sink->Finish(collector.TakeResponse());
 //
 // Aligned (sync): the nodes start at their own next step, and the command reaches them at different moments of a step;
-// so each is asked for one step more, and what remains are the first `steps` steps that all have. Not aligned (ssp,
-// async): workers are at different steps, all that came remains.
+// so each is asked for some steps more, as many as may go by meanwhile, and what remains are the first `steps` steps
+// that all have. Not aligned (ssp, async): workers are at different steps, all that came remains.
 //
 // What nodes send is not trusted: spans with odd values are dropped, and the response is bounded by max_bytes, of which
 // every node gets the same share. A pure core; not thread safe.
@@ -38,15 +38,19 @@ struct TraceCollectorOptions {
   uint32_t steps = 1;
   std::vector<NodeRef> nodes;  // In the order of the response.
   bool align = true;
+  uint32_t spare_steps = 1;               // Recorded on top, when aligned.
   int64_t max_bytes = int64_t{12} << 20;  // Of the response; clients take 16 MiB.
 };
+
+// The steps that go by while a command is on its way to the last node of a job, at the job's mean speed: 1..16.
+uint32_t SpareTraceSteps(const v1::JobProgress& progress);
 
 class TraceCollector {
  public:
   explicit TraceCollector(TraceCollectorOptions options);
 
   uint64_t trace() const { return options_.trace; }
-  uint32_t steps_to_record() const { return options_.steps + (options_.align ? 1 : 0); }
+  uint32_t steps_to_record() const { return options_.steps + (options_.align ? options_.spare_steps : 0); }
 
   // False for strangers, other traces and repetitions: nothing happens.
   bool Add(const NodeRef& node, const v1::TraceReport& report);

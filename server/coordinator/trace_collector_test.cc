@@ -58,6 +58,24 @@ TEST(TraceCollectorTest, CompleteWhenAllHaveAnsweredOnce) {
   EXPECT_TRUE(collector.complete());
 }
 
+TEST(TraceCollectorTest, SparesTheStepsThatGoByMeanwhile) {
+  const auto spare = [](uint64_t step, uint64_t tokens, double tokens_per_second) {
+    v1::JobProgress progress;
+    progress.set_step(step);
+    progress.set_tokens(tokens);
+    progress.set_tokens_per_second(tokens_per_second);
+    return SpareTraceSteps(progress);
+  };
+  EXPECT_EQ(spare(0, 0, 0), 1u) << "nothing is known";
+  EXPECT_EQ(spare(5, 500, 50), 1u) << "two seconds a step";
+  EXPECT_EQ(spare(100, 1000, 500), 5u) << "50 steps a second";
+  EXPECT_EQ(spare(1000, 1000, 1000), 16u) << "1000 steps a second";
+  TraceCollector collector({.trace = 7, .steps = 3, .nodes = {kWorker0}, .align = true, .spare_steps = 9});
+  EXPECT_EQ(collector.steps_to_record(), 12u);
+  EXPECT_TRUE(collector.Add(kWorker0, Report(5, 16)));
+  EXPECT_EQ(StepsOf(collector.TakeResponse(), "w0"), (Steps{5, 6, 7}));
+}
+
 TEST(TraceCollectorTest, KeepsTheStepsThatAllHave) {
   struct Case {
     const char* name;

@@ -200,7 +200,7 @@ TEST_F(CheckpointTest, ADamagedCheckpointIsSkippedForTheOneBefore) {
   ASSERT_OK_AND_ASSIGN(const v1::Job paused, cluster_->AwaitState(submitted.job_id(), v1::JOB_STATE_PAUSED));
   ASSERT_OK_AND_ASSIGN(const std::vector<v1::Checkpoint> list, List(paused.job_id()));
   ASSERT_GE(list.size(), 2u);
-  const std::string path = list.back().directory() + "/server-1.shard";
+  const std::string path = list.back().directory() + "/server-1.1.shard";
   ASSERT_OK_AND_ASSIGN(std::string bytes, ReadFile(path, 1 << 26));
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
   ASSERT_OK(AtomicWriteFile(path, bytes));
@@ -216,7 +216,7 @@ TEST_F(CheckpointTest, ADamagedCheckpointIsSkippedForTheOneBefore) {
   ASSERT_OK(verify(0));
   ASSERT_OK(AwaitCheckpoints(paused.job_id(), [](const std::vector<v1::Checkpoint>& now) {
     return now.back().state() == v1::CHECKPOINT_STATE_CORRUPT &&
-           absl::StrContains(now.back().message(), "server-1.shard: chunk ");
+           absl::StrContains(now.back().message(), "server-1.1.shard: chunk ");
   }));
   ASSERT_OK(verify(list.front().step()));
   ASSERT_OK(AwaitCheckpoints(paused.job_id(),
