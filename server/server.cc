@@ -51,7 +51,9 @@ ParameterServer::ParameterServer(ServerOptions options, std::shared_ptr<const Cr
                        v1::JobReport report) { Report(job_id, generation, std::move(report)); },
       .leased = [this] { return session_ != nullptr && session_->leased(); }});
   service_ = std::make_unique<ParameterService>(
-      ParameterServiceOptions{.request_timeout = options_.RequestTimeout(), .shared_memory = options_.shared_memory},
+      ParameterServiceOptions{.request_timeout = options_.RequestTimeout(),
+                              .shared_memory = options_.shared_memory,
+                              .lease_lost = [this] { return session_->lease_lost(); }},
       clock_, metrics_, *jobs_, *threads_);
 }
 
@@ -111,6 +113,7 @@ void ParameterServer::Register() {
   CoordinatorSessionOptions session;
   session.coordinator_address = options_.coordinator;
   session.credentials = credentials_;
+  session.orphan_timeout = options_.OrphanTimeout();
   v1::Register& registration = session.registration;
   registration.set_node_id(node_id_);
   registration.set_role(v1::NODE_ROLE_SERVER);
@@ -277,9 +280,15 @@ void ParameterServer::Report(const std::string& job_id, uint64_t generation, v1:
   session_->Report(std::move(report));
 }
 
+// The service refuses by itself what comes without a lease.
 void ParameterServer::OnLeaseLost() {
-  spdlog::error("the lease from {} is lost: dropping all jobs", options_.coordinator);
+  spdlog::error("the lease from {} is lost: requests are refused, the jobs are kept for {}", options_.coordinator,
+                options_.orphan_timeout);
   runner_->SetServing(false);
+}
+
+void ParameterServer::OnOrphaned() {
+  spdlog::error("no lease from {}: dropping all jobs", options_.coordinator);
   jobs_->ReleaseAll("the server's lease was lost");
   session_->SetMemoryUsed(0);
 }

@@ -72,6 +72,7 @@ class ParameterServer final : private CoordinatorSessionHandler {
 
   void OnCommand(const v1::CoordinatorMessage& command) override;
   void OnLeaseLost() override;
+  void OnOrphaned() override;
   void OnWelcome() override;
   void OnRefused(const absl::Status& status) override;
   std::vector<v1::HeldJob> HeldJobs() override;

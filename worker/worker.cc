@@ -121,9 +121,11 @@ absl::Status Worker::fatal() const {
 
 void Worker::OnCommand(const v1::CoordinatorMessage& command) { jobs_->OnCommand(command); }
 
-void Worker::OnLeaseLost() {
+void Worker::OnLeaseLost() { runner_->SetServing(false); }
+
+// At once: a worker holds nothing that another could not compute again.
+void Worker::OnOrphaned() {
   spdlog::error("the lease from {} is lost: dropping all jobs", options_.coordinator);
-  runner_->SetServing(false);
   jobs_->DropAll(absl::AbortedError("the worker's lease was lost"));
 }
 

@@ -1,6 +1,7 @@
 #include "common/rpc/coordinator_session.h"
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <optional>
 #include <thread>
@@ -39,6 +40,8 @@ constexpr size_t kMaxQueued = 256;
 // A stream that is alive but slow is looked at again after this.
 constexpr absl::Duration kQueuePoll = absl::Milliseconds(50);
 
+constexpr int64_t kNoLeaseYet = -1;
+
 absl::Duration Now() { return BootTime(); }
 
 // What threads hand to the loop. Shared with streams, which may outlive the session.
@@ -51,8 +54,7 @@ struct Mailbox {
   bool overflow ABSL_GUARDED_BY(mutex) = false;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   std::string stop_reason ABSL_GUARDED_BY(mutex);
-  bool welcomed ABSL_GUARDED_BY(mutex) = false;
-  absl::Duration lease_end ABSL_GUARDED_BY(mutex);  // As long as welcomed.
+  std::atomic<int64_t> lease_end = kNoLeaseYet;  // In the clock's nanoseconds; 0 when it is lost.
   uint64_t memory_used_bytes ABSL_GUARDED_BY(mutex) = 0;
 };
 
@@ -97,7 +99,9 @@ class CoordinatorSession::Loop {
   void RunTimers();
   void SendHeartbeat();
   void SendReports();
+  void SetLeaseEnd(absl::Duration end);
   void LoseLease(const char* why);
+  void Orphan();
   void SayGoodbye();
   bool Stopping() const;
 
@@ -122,6 +126,7 @@ class CoordinatorSession::Loop {
   absl::Duration heartbeat_interval_ = absl::ZeroDuration();
   absl::Duration register_time_ = absl::ZeroDuration();
   absl::Duration lease_end_ = absl::InfiniteDuration();
+  absl::Duration orphaned_at_ = absl::InfiniteDuration();  // Finite between the lease's end and the next, or Orphan.
   absl::Duration next_heartbeat_ = absl::InfiniteDuration();
   absl::Duration reconnect_at_ = absl::ZeroDuration();
   uint64_t heartbeat_sequence_ = 0;
@@ -162,8 +167,7 @@ void CoordinatorSession::Loop::Run() {
     RunTimers();
   }
   SayGoodbye();
-  absl::MutexLock lock(&mailbox_->mutex);
-  mailbox_->welcomed = false;
+  mailbox_->lease_end = 0;
 }
 
 void CoordinatorSession::Loop::Connect() {
@@ -187,7 +191,7 @@ void CoordinatorSession::Loop::Connect() {
 }
 
 absl::Duration CoordinatorSession::Loop::NextWakeUp(bool unsent) const {
-  absl::Duration next = leased_ ? lease_end_ : absl::InfiniteDuration();
+  absl::Duration next = leased_ ? lease_end_ : orphaned_at_;
   if (stream_ == nullptr) return refused_ ? next : std::min(next, reconnect_at_);
   if (!ready_) return std::min(next, register_time_ + WelcomeTimeout());
   next = std::min(next, SilentAt());
@@ -268,15 +272,14 @@ void CoordinatorSession::Loop::HandleWelcome(const v1::Welcome& welcome) {
   ready_ = true;
   leased_ = true;
   choice_.Served();
-  lease_end_ = register_time_ + lease_;
+  orphaned_at_ = absl::InfiniteDuration();
+  SetLeaseEnd(register_time_ + lease_);
   next_heartbeat_ = Now() + heartbeat_interval_;
   backoff_.Reset();
   spdlog::info("registered with coordinator {} at {}: lease {} ms, heartbeat {} ms", welcome.coordinator_id(), address_,
                welcome.lease_ms(), welcome.heartbeat_ms());
   {
     absl::MutexLock lock(&mailbox_->mutex);
-    mailbox_->welcomed = true;
-    mailbox_->lease_end = lease_end_;
     mailbox_->reports.ConnectionLost();  // What an earlier stream carried may not have arrived.
   }
   PassFailpoint(Failpoint::kSessionWelcome);
@@ -285,11 +288,14 @@ void CoordinatorSession::Loop::HandleWelcome(const v1::Welcome& welcome) {
 
 void CoordinatorSession::Loop::HandleHeartbeatAck(uint64_t sequence) {
   while (!heartbeats_.empty() && heartbeats_.front().first <= sequence) {
-    if (leased_) lease_end_ = heartbeats_.front().second + lease_;
+    if (leased_) SetLeaseEnd(heartbeats_.front().second + lease_);
     heartbeats_.pop_front();
   }
-  absl::MutexLock lock(&mailbox_->mutex);
-  mailbox_->lease_end = lease_end_;
+}
+
+void CoordinatorSession::Loop::SetLeaseEnd(absl::Duration end) {
+  lease_end_ = end;
+  mailbox_->lease_end = absl::ToInt64Nanoseconds(end);
 }
 
 void CoordinatorSession::Loop::HandleDone(const absl::Status& status) {
@@ -331,8 +337,12 @@ void CoordinatorSession::Loop::RunTimers() {
     if (overflow) mailbox_->reports.Clear();
   }
   const absl::Duration now = Now();
-  if (overflow) LoseLease("too many reports wait for an acknowledgement");
+  if (overflow) {
+    LoseLease("too many reports wait for an acknowledgement");
+    Orphan();
+  }
   if (leased_ && now >= lease_end_) LoseLease("no heartbeat was acknowledged in time");
+  if (now >= orphaned_at_) Orphan();
   if (stream_ != nullptr && !ready_ && !refused_ && now >= register_time_ + WelcomeTimeout()) {
     Abandon(absl::DeadlineExceededError("no answer to the registration"));
   }
@@ -342,21 +352,25 @@ void CoordinatorSession::Loop::RunTimers() {
   SendReports();
 }
 
-// The stream goes, too: the next registration tells the coordinator that the daemon holds nothing any more.
+// The stream goes, too: the next registration tells the coordinator what the daemon still holds.
 void CoordinatorSession::Loop::LoseLease(const char* why) {
   if (leased_) {
     spdlog::error("lease of {} lost: {}", options_.registration.node_id(), why);
     leased_ = false;
-    {
-      absl::MutexLock lock(&mailbox_->mutex);
-      mailbox_->welcomed = false;
-    }
+    mailbox_->lease_end = 0;
+    orphaned_at_ = Now() + options_.orphan_timeout;
     PassFailpoint(Failpoint::kSessionLeaseLost);
     handler_.OnLeaseLost();
   }
   ready_ = false;
-  term_ = 0;  // Nothing is held any more that an old leader could spoil.
   if (stream_ != nullptr) Abandon(absl::DeadlineExceededError("lease lost"));
+}
+
+void CoordinatorSession::Loop::Orphan() {
+  orphaned_at_ = absl::InfiniteDuration();
+  handler_.OnOrphaned();
+  term_ = 0;  // Nothing is held any more that an old leader could spoil.
+  if (stream_ != nullptr && !refused_) Abandon(absl::DeadlineExceededError("what it was told of is dropped"));
 }
 
 void CoordinatorSession::Loop::SendHeartbeat() {
@@ -437,14 +451,16 @@ void CoordinatorSession::SetMemoryUsed(uint64_t bytes) {
   loop_->mailbox().memory_used_bytes = bytes;
 }
 
-bool CoordinatorSession::welcomed() const {
-  absl::MutexLock lock(&loop_->mailbox().mutex);
-  return loop_->mailbox().welcomed;
-}
+bool CoordinatorSession::welcomed() const { return loop_->mailbox().lease_end.load() > 0; }
 
 bool CoordinatorSession::leased() const {
-  absl::MutexLock lock(&loop_->mailbox().mutex);
-  return loop_->mailbox().welcomed && Now() < loop_->mailbox().lease_end;
+  const int64_t end = loop_->mailbox().lease_end.load(std::memory_order_relaxed);
+  return end > 0 && absl::ToInt64Nanoseconds(Now()) < end;
+}
+
+bool CoordinatorSession::lease_lost() const {
+  const int64_t end = loop_->mailbox().lease_end.load(std::memory_order_relaxed);
+  return end != kNoLeaseYet && absl::ToInt64Nanoseconds(Now()) >= end;
 }
 
 }  // namespace paramd

@@ -7,16 +7,17 @@
 //   session.Stop("SIGTERM");      // sends Goodbye
 //
 // The lease ends Welcome.lease_ms after the sending of the last heartbeat that was acknowledged (or of the
-// registration), so never later here than at the coordinator. A stream that breaks does not end it. When it ends, or
-// more reports wait than ReportBuffer holds, OnLeaseLost is called once and the daemon registers again with the same
-// incarnation.
+// registration), so never later here than at the coordinator. A stream that breaks does not end it. When it ends,
+// OnLeaseLost is called once and the daemon registers again with the same incarnation. Without a lease for another
+// `orphan_timeout`, or when more reports wait than ReportBuffer holds, OnOrphaned follows.
 //
 // Of several coordinators it finds the one that leads by asking them in turn and following what standbys say, and looks
 // for another when the leader does not acknowledge heartbeats for a while. A coordinator whose term is lower than one
-// it was welcomed in before, under the same lease, is left: it was deposed.
+// it was welcomed in before is left: it was deposed. An orphan takes any.
 //
-// Threading: one thread of its own calls the handler's methods, one at a time; they must not block. Report, welcomed()
-// and SetMemoryUsed are thread safe.
+// Threading: one thread of its own calls the handler's methods, one at a time; they must not block. Report, welcomed(),
+// leased() lease_lost() and SetMemoryUsed are thread safe; leased() and lease_lost() are cheap enough for every
+// message.
 #ifndef PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
 #define PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
 
@@ -38,8 +39,11 @@ class CoordinatorSessionHandler {
   virtual ~CoordinatorSessionHandler() = default;
   // A command about a job (PrepareServer ... ReleaseJob).
   virtual void OnCommand(const v1::CoordinatorMessage& command) = 0;
-  // The lease ran out without an acknowledged heartbeat: all jobs must be dropped; the coordinator has given them up.
+  // The lease ran out without an acknowledged heartbeat: the coordinator may have given the daemon's jobs to others, so
+  // nobody may be served from now until OnWelcome.
   virtual void OnLeaseLost() = 0;
+  // Nobody has renewed the lease for the orphan timeout: all jobs must be dropped.
+  virtual void OnOrphaned() = 0;
   // Welcomed (again) by a coordinator: the daemon is part of the cluster.
   virtual void OnWelcome() = 0;
   // The coordinator refused the registration for good (duplicate id, protocol): the daemon must exit with this error.
@@ -52,6 +56,9 @@ struct CoordinatorSessionOptions {
   std::string coordinator_address;                 // host:port, or several separated by commas.
   std::shared_ptr<const Credentials> credentials;  // TLS. Null: plain text.
   v1::Register registration;                       // Without held_jobs.
+  // From the lease's end until its jobs are dropped. Until then they are kept for a coordinator that comes back and
+  // still counts on them.
+  absl::Duration orphan_timeout = absl::ZeroDuration();
   RetryOptions reconnect = {.total = absl::InfiniteDuration()};
 };
 
@@ -74,6 +81,8 @@ class CoordinatorSession {
   bool welcomed() const;
   // Whether a lease is held at this moment: also right after the process stood still.
   bool leased() const;
+  // Whether one was held before and is not at this moment.
+  bool lease_lost() const;
 
  private:
   class Loop;

@@ -80,12 +80,14 @@ class CountingHandler final : public CoordinatorSessionHandler {
  public:
   void OnCommand(const v1::CoordinatorMessage&) override {}
   void OnLeaseLost() override { ++losses; }
+  void OnOrphaned() override { ++orphaned; }
   void OnWelcome() override { ++welcomes; }
   void OnRefused(const absl::Status&) override { ADD_FAILURE() << "refused"; }
   std::vector<v1::HeldJob> HeldJobs() override { return {}; }
 
   std::atomic<int> welcomes = 0;
   std::atomic<int> losses = 0;
+  std::atomic<int> orphaned = 0;
 };
 
 template <typename Condition>
@@ -100,8 +102,9 @@ bool Await(const Condition& condition) {
 
 class CoordinatorSessionLeaderTest : public testing::Test {
  protected:
-  void StartSession(const std::string& addresses) {
+  void StartSession(const std::string& addresses, absl::Duration orphan_timeout = absl::ZeroDuration()) {
     CoordinatorSessionOptions options;
+    options.orphan_timeout = orphan_timeout;
     options.coordinator_address = addresses;
     options.registration.set_node_id("worker-1");
     options.registration.set_incarnation(77);
@@ -180,17 +183,21 @@ TEST_F(CoordinatorSessionLeaderTest, LeavesALeaderThatWasDeposed) {
   EXPECT_EQ(handler_.losses, 0);
 }
 
-TEST_F(CoordinatorSessionLeaderTest, TakesAnyTermOnceTheLeaseIsLost) {
+TEST_F(CoordinatorSessionLeaderTest, TakesAnyTermOnceNothingIsHeldAnyMore) {
   first_.leads = true;
   first_.term = 7;
   first_.lease_ms = 300;
-  StartSession(Both());
+  StartSession(Both(), absl::Seconds(1));
   ASSERT_TRUE(Await([&] { return handler_.welcomes == 1; }));
   first_.leads = false;
   ASSERT_TRUE(Await([&] { return handler_.losses == 1; }));
+  const int asked = second_.registrations;
   second_.term = 1;  // As after etcd's data were lost.
   second_.leads = true;
+  ASSERT_TRUE(Await([&] { return second_.registrations > asked; }));
+  EXPECT_EQ(handler_.welcomes, 1) << "its jobs are of term 7";
   ASSERT_TRUE(Await([&] { return handler_.welcomes == 2; }));
+  EXPECT_EQ(handler_.orphaned, 1);
 }
 
 }  // namespace

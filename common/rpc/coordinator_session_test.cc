@@ -104,6 +104,10 @@ class RecordingHandler final : public CoordinatorSessionHandler {
   void OnLeaseLost() override {
     absl::MutexLock lock(&mutex);
     ++losses;
+  }
+  void OnOrphaned() override {
+    absl::MutexLock lock(&mutex);
+    ++orphaned;
     held.clear();
   }
   void OnWelcome() override {
@@ -125,6 +129,7 @@ class RecordingHandler final : public CoordinatorSessionHandler {
   std::vector<v1::HeldJob> held ABSL_GUARDED_BY(mutex);
   int welcomes ABSL_GUARDED_BY(mutex) = 0;
   int losses ABSL_GUARDED_BY(mutex) = 0;
+  int orphaned ABSL_GUARDED_BY(mutex) = 0;
 };
 
 v1::JobReport Finished(uint64_t step) {
@@ -161,8 +166,9 @@ class CoordinatorSessionTest : public ::testing::Test {
     runner_.reset();
   }
 
-  void StartSession() {
+  void StartSession(absl::Duration orphan_timeout = absl::ZeroDuration()) {
     CoordinatorSessionOptions options;
+    options.orphan_timeout = orphan_timeout;
     options.coordinator_address = absl::StrCat("127.0.0.1:", port_);
     options.registration.set_node_id("worker-1");
     options.registration.set_incarnation(77);
@@ -332,6 +338,30 @@ TEST_F(CoordinatorSessionTest, LeaseIsLostWhileTheCoordinatorIsDown) {
   EXPECT_FALSE(session_->welcomed());
   StartCoordinator();
   ASSERT_TRUE(AwaitWelcomes(2));
+}
+
+TEST_F(CoordinatorSessionTest, JobsAreKeptWithoutALeaseForAWhile) {
+  StartCoordinator();
+  {
+    absl::MutexLock lock(&coordinator_.mutex);
+    coordinator_.lease_ms = 300;
+  }
+  {
+    absl::MutexLock lock(&handler_.mutex);
+    handler_.held.emplace_back().set_job_id("held");
+  }
+  StartSession(absl::Minutes(1));
+  EXPECT_FALSE(session_->lease_lost()) << "there was none";
+  ASSERT_TRUE(AwaitWelcomes(1));
+  EXPECT_FALSE(session_->lease_lost());
+  StopCoordinator();
+  ASSERT_TRUE(Await([&] { return handler_.losses == 1; }));
+  EXPECT_TRUE(session_->lease_lost());
+  StartCoordinator();
+  ASSERT_TRUE(AwaitWelcomes(2));
+  ASSERT_TRUE(Await([&] { return handler_.welcomes == 2; }));
+  EXPECT_FALSE(session_->lease_lost());
+  EXPECT_TRUE(Await([&] { return handler_.orphaned == 0 && coordinator_.registrations.back().held_jobs_size() == 1; }));
 }
 
 TEST_F(CoordinatorSessionTest, RefusalIsFinal) {

@@ -84,7 +84,14 @@ void ParameterService::OnStreamGone(uint64_t stream) {
   jobs_.DropStream(stream);
 }
 
+absl::Status ParameterService::CheckLease() const {
+  if (!options_.lease_lost || !options_.lease_lost()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kUnavailable, "LEASE_LOST",
+                   "this server has no lease: it serves nobody until a coordinator welcomes it again");
+}
+
 absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(absl::string_view job_id) const {
+  RETURN_IF_ERROR(CheckLease());
   std::shared_ptr<ServerJob> job = jobs_.Find(job_id);
   if (job == nullptr) {
     return MakeError(absl::StatusCode::kNotFound, "JOB_NOT_FOUND", absl::StrCat("no job ", job_id, " on this server"));
@@ -101,6 +108,7 @@ absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(const Reque
   std::shared_ptr<ServerJob> job = state.job.lock();
   // A job that was released or replaced has ended.
   if (job != nullptr && !job->ended() && absl::string_view(job->plan().job_id) == header.job_id.view()) {
+    RETURN_IF_ERROR(CheckLease());
     return job;
   }
   job = nullptr;  // Not held while another one is looked for.

@@ -10,6 +10,7 @@
 #define PARAMD_SERVER_SERVICE_PARAMETER_SERVICE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
@@ -32,6 +33,7 @@ struct ParameterServiceOptions {
   absl::Duration request_timeout = absl::Seconds(60);  // Bounds how long a pull may wait.
   bool shared_memory = true;                           // Whether clients on this host may attach memory.
   ReadLimits limits;                                   // Of each stream.
+  std::function<bool()> lease_lost;                    // Then nobody is served. Null: there is no lease to lose.
 };
 
 // Exchange raw, the other methods with the generated messages.
@@ -61,7 +63,9 @@ class ParameterService final : public RawParameterService, private RequestRouter
   absl::Status Route(InboundSlot& slot) override;
   void OnStreamGone(uint64_t stream) override;
 
-  // The job of a message. kNotFound JOB_NOT_FOUND; kUnavailable JOB_NOT_READY while it is being prepared.
+  // kUnavailable LEASE_LOST while the coordinator may have given this server up.
+  absl::Status CheckLease() const;
+  // The job of a message. kNotFound JOB_NOT_FOUND; kUnavailable JOB_NOT_READY while it is being prepared, and as above.
   absl::StatusOr<std::shared_ptr<ServerJob>> FindJob(absl::string_view job_id) const;
   // The same, without a lock when it is the job of the stream's last message.
   absl::StatusOr<std::shared_ptr<ServerJob>> FindJob(const RequestHeader& header,

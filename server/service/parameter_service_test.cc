@@ -1,6 +1,7 @@
 // Exchange over real sockets, spoken to by a generated client.
 #include "server/service/parameter_service.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -284,6 +285,22 @@ TEST(ParameterServiceTest, AReleasedJobIsNotFoundByAStreamThatUsedIt) {
   v1::ParameterRequest pull = PullMessage(0, 0);
   pull.set_generation(kTestGeneration + 1);
   EXPECT_EQ(client.Call(pull).code(), 0);
+}
+
+TEST(ParameterServiceTest, NobodyIsServedWithoutALease) {
+  std::atomic<bool> lost = false;
+  TestService service({.lease_lost = [&] { return lost.load(); }});
+  ASSERT_OK(service.Prepare(TestAssignment()));
+  ExchangeClient client(service.tcp_address());
+  ASSERT_EQ(client.Call(PullMessage(0, 0)).code(), 0);
+  lost = true;
+  const v1::ParameterResponse refused = client.Call(PullMessage(0, 0));  // The stream knows the job already.
+  EXPECT_EQ(refused.code(), static_cast<int>(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(refused.reason(), "LEASE_LOST");
+  ExchangeClient another(service.tcp_address());
+  EXPECT_EQ(another.Call(PullMessage(0, 0)).reason(), "LEASE_LOST");
+  lost = false;
+  EXPECT_EQ(client.Call(PullMessage(0, 0)).code(), 0);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ import random
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -25,6 +26,12 @@ BINARIES = {
     for role in ("coordinator", "server", "worker", "paramctl")
     if role.upper() in os.environ
 }
+
+TERMINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
+
+
+def steps_done(job):
+    return int(job.get("progress", {}).get("step", 0))
 
 
 def eventually(condition, what, seconds=30.0):
@@ -111,8 +118,16 @@ class Cluster:
     def __enter__(self):
         return self
 
-    def __exit__(self, *unused):
+    def __exit__(self, error, *unused):
+        if error is not None:
+            self.print_logs()
         self.close()
+
+    def print_logs(self, lines=60):
+        """The ends of all logs, to standard error: what a failed test leaves behind."""
+        for path in sorted(self.directory.glob("*.log")):
+            end = path.read_text(errors="replace").splitlines()[-lines:]
+            print(f"--- {path.name}", *end, sep="\n", file=sys.stderr)
 
     def close(self):
         for daemon in self.daemons.values():
@@ -174,24 +189,37 @@ class Cluster:
 
     def wait(self, job_id, state, seconds=60):
         """Waits for a state; returns the job. A job that ends in another state fails at once."""
-        terminal = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 
         def reached():
             job = self.job(job_id)
             if job["state"] == state:
                 return job
-            if job["state"] in terminal:
+            if job["state"] in TERMINAL:
                 raise AssertionError(f"job ended as {job['state']}: {job['reason']}: {job['message']}")
             return None
 
         return eventually(reached, f"job {job_id} to be {state}", seconds)
 
     def wait_step(self, job_id, step, seconds=60):
-        eventually(lambda: self.step(job_id) >= step, f"job {job_id} at step {step}", seconds)
+        """Waits until the step is done. A job that ends before it fails at once, one that does not go on with its events."""
+
+        def reached():
+            job = self.job(job_id)
+            if steps_done(job) >= step:
+                return True
+            if job["state"] in TERMINAL:
+                raise AssertionError(f"job ended as {job['state']} before step {step}: {job['reason']}: {job['message']}")
+            return False
+
+        try:
+            eventually(reached, f"job {job_id} at step {step}", seconds)
+        except AssertionError as error:
+            events = self.paramctl("events", job_id).stdout
+            raise AssertionError(f"{error}; now {json.dumps(self.job(job_id))}; events:\n{events}") from None
 
     def step(self, job_id):
         """The steps that the job's slowest worker has done."""
-        return int(self.job(job_id).get("progress", {}).get("step", 0))
+        return steps_done(self.job(job_id))
 
 
 def replace_file(path, contents):

@@ -68,6 +68,25 @@ class CoordinatorLossTest(unittest.TestCase):
     def test_steps_go_on_over_tcp(self):
         self.kill_while_training(["--transport", "tcp"], "tcp")
 
+    def test_an_outage_longer_than_the_leases(self):
+        with Cluster(servers=2, workers=2, lease="2s") as cluster:
+            steps = max(1000, int(steps_per_second(cluster) * 8))
+            undisturbed = cluster.wait(cluster.submit(spec(cluster, steps)), "JOB_STATE_SUCCEEDED", 120)
+            job = cluster.submit(spec(cluster, steps))
+            cluster.wait_step(job, 20)
+            address = cluster.coordinator
+            cluster.daemons["coordinator"].kill()
+            for name in ("server-0", "server-1", "worker-0", "worker-1"):
+                eventually(lambda: "lease of" in cluster.daemons[name].log(), f"the end of the lease of {name}")
+            stopped = applied(cluster, job)
+            time.sleep(1)
+            self.assertEqual(applied(cluster, job), stopped, "served without a lease")
+            self.assertLess(stopped, steps, "invalid run: the job ended before the leases did")
+            cluster.start_coordinator(address)
+            disturbed = cluster.wait(job, "JOB_STATE_SUCCEEDED", 120)
+            self.assert_same_result(undisturbed, disturbed)
+            self.assertNotIn("dropping all jobs", cluster.daemons["server-0"].log())
+
     def test_what_was_reported_to_nobody_is_reported_again(self):
         with Cluster(servers=2, workers=2, lease="60s") as cluster:
             steps = max(1000, int(steps_per_second(cluster) * 3))
