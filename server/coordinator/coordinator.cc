@@ -85,7 +85,7 @@ absl::Status Coordinator::Transition(ActiveJob& job, const std::function<void(Jo
     for (const v1::JobEvent& event : effects.events) {
       const auto level = event.warning() ? spdlog::level::warn : spdlog::level::info;
       spdlog::log(level, "job {}: {}: {}", event.job_id(), event.reason(), EscapeLogMessage(event.message()));
-      metrics_.CountCheckpointEvent(event.reason());
+      metrics_.CountEvent(event.reason());
     }
     Commit(job, std::move(next));
   }

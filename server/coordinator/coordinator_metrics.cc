@@ -57,6 +57,11 @@ CoordinatorMetrics::CoordinatorMetrics(std::shared_ptr<prometheus::Registry> reg
                        .Name("paramd_checkpoints_total")
                        .Help("Checkpoints by what became of them")
                        .Register(*registry_)),
+      recoveries_(BuildCounter()
+                      .Name("paramd_job_recoveries_total")
+                      .Help("Jobs that went back for what they had lost with a server.")
+                      .Register(*registry_)
+                      .Add({})),
       queue_wait_(
           BuildHistogram()
               .Name("paramd_job_queue_wait_seconds")
@@ -100,7 +105,8 @@ void CoordinatorMetrics::SetJobs(const std::map<v1::JobState, int64_t>& counts) 
   }
 }
 
-void CoordinatorMetrics::CountCheckpointEvent(const std::string& reason) {
+void CoordinatorMetrics::CountEvent(const std::string& reason) {
+  if (reason == "RECOVERING") recoveries_.Increment();
   for (const auto& [event, result] : kCheckpointResults) {
     if (reason == event) checkpoints_.Add({{"result", result}}).Increment();
   }

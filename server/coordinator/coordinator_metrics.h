@@ -33,8 +33,8 @@ class CoordinatorMetrics {
   void SetJobs(const std::map<v1::JobState, int64_t>& counts);
   void JobCompleted(v1::JobState state);
   void QueueWait(absl::Duration wait);
-  // A job's event: counted when it says what became of a checkpoint.
-  void CountCheckpointEvent(const std::string& reason);
+  // A job's event: counted when it says what became of a checkpoint, or that the job recovers from a loss.
+  void CountEvent(const std::string& reason);
   // Nodes by role and state.
   void SetNodes(const std::map<std::pair<v1::NodeRole, v1::NodeState>, int64_t>& counts);
   void SetHeartbeatAge(const std::string& node_id, absl::Duration age);
@@ -63,6 +63,7 @@ class CoordinatorMetrics {
   prometheus::Family<prometheus::Gauge>& servers_;
   prometheus::Family<prometheus::Counter>& completed_;
   prometheus::Family<prometheus::Counter>& checkpoints_;
+  prometheus::Counter& recoveries_;
   prometheus::Histogram& queue_wait_;
   prometheus::Family<prometheus::Gauge>& heartbeat_age_;
   prometheus::Family<prometheus::Histogram>& store_duration_;

@@ -32,6 +32,7 @@ CoordinatorOptions CoordinatorServer::EngineOptions(const std::string& id) const
   engine.membership.lease = options_.lease;
   engine.machine.preparing_timeout = options_.preparing_timeout;
   engine.machine.workers_timeout = options_.workers_timeout;
+  engine.machine.max_recoveries = static_cast<uint32_t>(options_.max_recoveries);
   engine.machine.stopping_timeout = options_.stopping_timeout;
   engine.machine.saving_timeout = options_.saving_timeout;
   engine.machine.releasing_timeout = options_.releasing_timeout;

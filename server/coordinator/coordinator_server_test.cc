@@ -251,6 +251,7 @@ TEST_F(CoordinatorServerTest, LostWorkerFailsTheJobWithinTheLease) {
 
 TEST_F(CoordinatorServerTest, ServerThatLeavesFailsTheJobAtOnce) {
   options_.lease = absl::Hours(1);
+  options_.max_recoveries = 0;
   StartServer();
   FakeDaemon& server = AddServer("s0");
   AddWorker("w0", false);

@@ -206,8 +206,8 @@ TEST_F(CoordinatorTest, ALostLeaseIsActedUponOnceTheStoreWorksAgain) {
   EXPECT_EQ(Job().phase(), v1::JOB_PHASE_TRAINING);
   store_->fail = false;
   Advance(absl::Seconds(1));
-  EXPECT_EQ(Job().state(), v1::JOB_STATE_FAILED);  // Both nodes are lost: nobody to release.
-  EXPECT_EQ(Job().reason(), "SERVER_LOST");
+  EXPECT_EQ(Job().state(), v1::JOB_STATE_PENDING);  // Both nodes are lost: nobody to release.
+  EXPECT_EQ(Job().reason(), "INSUFFICIENT_SERVERS");
   EXPECT_THAT(worker_.status, StatusIs(absl::StatusCode::kUnavailable, "LEASE_LOST"));
 }
 
@@ -219,7 +219,7 @@ TEST_F(CoordinatorTest, AClockThatJumpsCostsNoLeases) {
   clock_.Advance(-absl::Hours(2));
   coordinator_->Tick();
   Advance(absl::Seconds(11));
-  EXPECT_EQ(Job().state(), v1::JOB_STATE_FAILED);  // And none lasts two hours longer.
+  EXPECT_EQ(Job().state(), v1::JOB_STATE_PENDING);  // And none lasts two hours longer.
 }
 
 TEST_F(CoordinatorTest, SeriesFollowTheJobAndTheNode) {
@@ -231,14 +231,16 @@ TEST_F(CoordinatorTest, SeriesFollowTheJobAndTheNode) {
   EXPECT_THAT(Metrics(), HasSubstr("paramd_heartbeat_age_seconds{node=\"w0\"}"));
   EXPECT_THAT(Metrics(), HasSubstr("paramd_workers{state=\"ready\"} 1"));
   Advance(absl::Seconds(12));
-  EXPECT_THAT(Metrics(), HasSubstr("paramd_jobs_completed_total{result=\"failed\"} 1"));
+  EXPECT_THAT(Metrics(), HasSubstr("paramd_job_recoveries_total 1"));
   EXPECT_THAT(Metrics(), Not(HasSubstr("node=\"w0\"")));
+  EXPECT_OK(coordinator_->Cancel("job-1", false));
+  EXPECT_THAT(Metrics(), HasSubstr("paramd_jobs_completed_total{result=\"cancelled\"} 1"));
   EXPECT_THAT(Metrics(), HasSubstr("train_job=\"job-1\""));
   Advance(absl::Minutes(6));
   EXPECT_THAT(Metrics(), Not(HasSubstr("train_job=\"job-1\"")));
-  EXPECT_THAT(Metrics(), HasSubstr("paramd_jobs{state=\"failed\"} 1"));
+  EXPECT_THAT(Metrics(), HasSubstr("paramd_jobs{state=\"cancelled\"} 1"));
   EXPECT_OK(coordinator_->Delete("job-1"));
-  EXPECT_THAT(Metrics(), HasSubstr("paramd_jobs{state=\"failed\"} 0"));
+  EXPECT_THAT(Metrics(), HasSubstr("paramd_jobs{state=\"cancelled\"} 0"));
 }
 
 TEST_F(CoordinatorTest, ASlowWatcherGetsOneSnapshotOfManyChanges) {

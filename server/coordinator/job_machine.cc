@@ -28,6 +28,11 @@ std::string PlacementMessage(const v1::Placement& placement) {
                       absl::StrJoin(placement.workers(), ", ", worker_name));
 }
 
+std::string CancelledMessage(const v1::Job& job, bool untrained) {
+  return untrained ? "cancelled before training started; there are no weights to save"
+                   : absl::StrCat("cancelled at step ", job.progress().step(), "; weights not saved");
+}
+
 }  // namespace
 
 std::string Describe(const NodeRef& node) {
@@ -244,8 +249,10 @@ void JobMachine::OnNodeLost(const NodeRef& node, const std::string& what) {
   const bool prepares = phase == v1::JOB_PHASE_PREPARING_SERVERS || phase == v1::JOB_PHASE_PREPARING_WORKERS;
   if (!server && trains) return OnWorkerGone(node, message);
   if (!server && prepares && WorkersHere() > 0) return RestartPreparation(message);
-  Fail(MakeError(absl::StatusCode::kUnavailable, server ? "SERVER_LOST" : "WORKER_LOST", message,
-                 {{"node", node.node_id}}));
+  const absl::Status error = MakeError(absl::StatusCode::kUnavailable, server ? "SERVER_LOST" : "WORKER_LOST", message,
+                                       {{"node", node.node_id}});
+  if (server) return RecoverOrFail(error, false);
+  Fail(error);
 }
 
 void JobMachine::OnLostWhileReleasing(const NodeRef& node, const std::string& message) {
@@ -253,9 +260,11 @@ void JobMachine::OnLostWhileReleasing(const NodeRef& node, const std::string& me
   const std::string reason = server ? "SERVER_LOST" : "WORKER_LOST";
   AddEvent(reason, message, true);
   if (record_.outcome().peer_unreachable()) {
+    const v1::JobState state = record_.outcome().state();
     const std::string first = absl::StrCat(message, "; first noticed by ", record_.outcome().message());
     *record_.mutable_outcome() =
         FailedOutcome(MakeError(absl::StatusCode::kUnavailable, reason, first, {{"node", node.node_id}}));
+    record_.mutable_outcome()->set_state(state);
     SetReason(reason, first);
   }
   MaybeAllReleased();
@@ -280,6 +289,12 @@ void JobMachine::OnReconnected(const NodeRef& node, bool held) {
 
 absl::Status JobMachine::OnCancel(bool save) {
   const bool ending = job().phase() == v1::JOB_PHASE_RELEASING;
+  if (ending && recovering()) {  // What was lost cannot be saved.
+    AddEvent("CANCEL_REQUESTED", "cancel, while the job recovers from the loss of a server");
+    *record_.mutable_outcome() = MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", CancelledMessage(job(), false));
+    SetReason(record_.outcome().reason(), record_.outcome().message());
+    return absl::OkStatus();
+  }
   if (IsTerminal(job().state()) || (ending && record_.outcome().state() != v1::JOB_STATE_CANCELLED)) {
     const v1::JobState state = ending ? record_.outcome().state() : job().state();
     return MakeError(absl::StatusCode::kFailedPrecondition, "JOB_ALREADY_FINISHED",
@@ -303,10 +318,8 @@ absl::Status JobMachine::OnCancel(bool save) {
   AddEvent("CANCEL_REQUESTED", save ? "cancel, saving the weights" : "cancel, not saving the weights");
   const bool trained = job().phase() == v1::JOB_PHASE_TRAINING || job().phase() == v1::JOB_PHASE_SAVING;
   if (!save || !trained) {
-    const std::string message = trained || job().phase() == v1::JOB_PHASE_STOPPING
-                                    ? absl::StrCat("cancelled at step ", job().progress().step(), "; weights not saved")
-                                    : "cancelled before training started; there are no weights to save";
-    Release(MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", message));
+    const bool untrained = !trained && job().phase() != v1::JOB_PHASE_STOPPING;
+    Release(MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", CancelledMessage(job(), untrained)));
   } else if (job().phase() == v1::JOB_PHASE_TRAINING) {
     EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
     SetReason("STOPPING", "waits for the workers to name the step they can stop at");
@@ -406,7 +419,7 @@ void JobMachine::Release(Outcome outcome) {
   *record_.mutable_outcome() = std::move(outcome);
   record_.clear_evaluations();
   ReleaseJoiners();
-  AbandonCheckpoint("the job ends");
+  AbandonCheckpoint(recovering() ? "a server was lost" : "the job ends");
   EnterPhase(v1::JOB_PHASE_RELEASING, options_.releasing_timeout);
   SendPhaseCommandsToAll();
   MaybeAllReleased();
@@ -423,6 +436,7 @@ void JobMachine::Finish() {
   const Outcome& outcome = record_.outcome();
   job().set_state(outcome.state());
   if (outcome.state() == v1::JOB_STATE_PAUSED) return FinishPause();
+  if (recovering()) return FinishRecovery();
   if (outcome.has_error()) *job().mutable_error() = outcome.error();
   *job().mutable_end_time() = ToTimestamp(now_);
   EnterPhase(v1::JOB_PHASE_DONE, absl::InfiniteDuration());

@@ -10,9 +10,10 @@
 //   PENDING -> FAILED | CANCELLED
 //   TRAINING -> STOPPING -> SAVING (a checkpoint) -> RELEASING -> PAUSED
 //   PAUSED | FAILED | CANCELLED -> PENDING/QUEUED                  (resume, from a checkpoint)
+//   any RUNNING phase -> RELEASING -> PENDING/QUEUED               (a server is lost; job_machine_recovery.cc)
 //
 // A worker that is lost while the job prepares or trains does not end it: the others go on, in another generation
-// (job_machine_membership.cc). Free workers join a job that trains with fewer than it wants.
+// (job_machine_membership.cc). Free workers join a job that trains with fewer than it wants (job_machine_joining.cc).
 //
 // Checkpoints (job_machine_checkpoints.cc) are taken beside the phases: one at a time, at a step that is chosen ahead.
 //
@@ -47,6 +48,7 @@ struct JobMachineOptions {
   // To write a checkpoint once its step is reached; and to read one in full, to find out whether it is good.
   absl::Duration checkpoint_timeout = absl::Minutes(10);
   absl::Duration workers_timeout = absl::Minutes(10);  // How long a job whose workers are all gone waits for one.
+  uint32_t max_recoveries = 5;                         // From lost servers, without getting any further.
 };
 
 struct NodeRef {
@@ -203,6 +205,15 @@ class JobMachine {
   void TakePauseCheckpoint(uint64_t step);
   void FinishPause();
 
+  // job_machine_recovery.cc
+  bool recovering() const;  // RELEASING, to go back into the queue.
+  void RecoverOrFail(const absl::Status& error, bool peer_unreachable);
+  void FinishRecovery();
+  // PENDING, with nothing of the last placement left.
+  void Requeue();
+  // What the job is known to have reached is this step, once more.
+  void Rewind(uint64_t step);
+
   // job_machine_membership.cc
   // The job has just been placed, or prepares itself once more: its placement holds from the first step on.
   void BeginDealings();
@@ -222,6 +233,10 @@ class JobMachine {
   uint64_t OpenStep(std::vector<bool>& missing) const;
   void CompleteChange();
   void ReportChange(const coordinator::Dealing& before, uint64_t step, size_t taken_over);
+  // Whether a report of an older generation still counts.
+  bool Outdated(const NodeRef& from, const v1::JobReport& report) const;
+
+  // job_machine_joining.cc
   void SendJoin(const NodeRef& node);
   void SendRelease(const NodeRef& node, const std::string& reason);
   coordinator::Joiner* FindJoiner(const NodeRef& node);
@@ -229,8 +244,6 @@ class JobMachine {
   void ReleaseJoiners();
   bool OnJoinerReport(const NodeRef& from, const v1::JobReport& report);
   uint32_t WorkersHere() const;
-  // Whether a report of an older generation still counts.
-  bool Outdated(const NodeRef& from, const v1::JobReport& report) const;
 
   coordinator::JobRecord& record_;
   const JobMachineOptions& options_;

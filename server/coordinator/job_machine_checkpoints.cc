@@ -349,13 +349,7 @@ void JobMachine::OnCheckpointSelected(const v1::CheckpointReport& report) {
     checkpoint.set_state(v1::CHECKPOINT_STATE_CORRUPT);
     checkpoint.set_message("skipped when the job was resumed");
   }
-  v1::JobProgress& progress = *job().mutable_progress();
-  progress.set_step(report.step());
-  if (progress.validation_step() > report.step()) {
-    progress.clear_validation_loss();
-    progress.clear_validation_accuracy();
-    progress.clear_validation_step();
-  }
+  Rewind(report.step());
   EnterPhase(v1::JOB_PHASE_PREPARING_SERVERS, options_.preparing_timeout);
   SetReason("PREPARING_SERVERS",
             absl::StrCat("waits for ", record_.servers_size(), " servers to read the weights of step ", report.step()));

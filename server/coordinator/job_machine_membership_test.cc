@@ -1,7 +1,7 @@
 // Workers that come and go while a job trains.
-#include <functional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -12,115 +12,50 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/coordinator/job_machine.h"
+#include "server/coordinator/testing/job_machine_fixture.h"
 
 namespace paramd {
 namespace {
 
-using coordinator::JobRecord;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
 std::string Text(const v1::SlotSpan& span) { return absl::StrCat(span.first_slot(), "+", span.slot_count()); }
 
-// A job of 6 slots in training on servers s0, s1 and workers w0..w2 with two slots each.
-class MembershipTest : public testing::Test {
+// A job of 6 slots on workers w0..w2 with two slots each.
+class MembershipTest : public JobMachineFixture {
  protected:
-  MembershipTest() {
-    v1::Job& job = *record_.mutable_job();
-    job.set_job_id("job-1");
-    job.mutable_spec()->mutable_training()->set_steps(100);
-    job.mutable_spec()->mutable_training()->set_slots(6);
-    job.mutable_spec()->mutable_sync()->set_mode(v1::SYNC_MODE_SYNC);
-    job.mutable_spec()->mutable_resources()->set_workers(3);
-    v1::Placement placement;
-    for (int i = 0; i < 2; ++i) {
-      placement.add_servers()->set_node_id(absl::StrCat("s", i));
-      placement.mutable_servers(i)->set_incarnation(7);
-    }
-    for (int i = 0; i < 3; ++i) {
-      v1::WorkerPlacement& worker = *placement.add_workers();
-      worker.set_node_id(absl::StrCat("w", i));
-      worker.set_incarnation(9);
-      worker.set_first_slot(2 * i);
-      worker.set_slot_count(2);
-    }
-    Do([](JobMachine& m) { m.OnSubmitted(); });
-    Do([&](JobMachine& m) { m.OnPlaced(placement); });
-  }
-  void Train() {
-    for (int i = 0; i < 2; ++i) Prepared(Server(i));
-    for (int i = 0; i < 3; ++i) Prepared(Worker(i));
-    ASSERT_EQ(job().phase(), v1::JOB_PHASE_TRAINING);
-  }
-
-  void Do(const std::function<void(JobMachine&)>& change) {
-    JobMachine machine(record_, options_, now_);
-    change(machine);
-    last_ = machine.TakeEffects();
-    for (const v1::JobEvent& event : last_.events) events_.push_back(event);
-    for (const JobCommand& command : last_.commands) {
-      if (command.message.has_change_generation()) changes_[command.to.node_id] = command.message.change_generation();
-    }
-  }
-  static NodeRef Server(int i) { return {v1::NODE_ROLE_SERVER, absl::StrCat("s", i), 7}; }
-  static NodeRef Worker(int i) { return {v1::NODE_ROLE_WORKER, absl::StrCat("w", i), 9}; }
-  void Report(const NodeRef& from, const std::function<void(v1::JobReport&)>& fill, uint64_t generation) {
-    v1::JobReport report;
-    report.set_job_id("job-1");
-    report.set_generation(generation);
-    fill(report);
-    Do([&](JobMachine& m) { m.OnReport(from, report); });
-  }
-  void Prepared(const NodeRef& from) {
-    Report(
-        from, [](v1::JobReport& r) { r.mutable_prepared(); }, job().generation());
-  }
-  void Finished(int worker, uint64_t step, uint64_t generation) {
-    Report(
-        Worker(worker), [&](v1::JobReport& r) { r.mutable_finished()->set_step(step); }, generation);
-  }
-  void Lose(const NodeRef& node) {
-    Do([&](JobMachine& m) { m.OnNodeLost(node, "no heartbeat for 10s"); });
-  }
+  MembershipTest() : JobMachineFixture({.workers = 3, .slots = 6}) { Submit(); }
   // The server has adopted the generation; it lacks these slots of the step.
   void Adopted(int server, uint64_t step, const std::vector<std::pair<uint32_t, uint32_t>>& missing) {
-    Report(
-        Server(server),
-        [&](v1::JobReport& r) {
-          r.mutable_generation_adopted()->set_step(step);
-          for (const auto& [first, count] : missing) {
-            v1::SlotSpan& span = *r.mutable_generation_adopted()->add_missing();
-            span.set_first_slot(first);
-            span.set_slot_count(count);
-          }
-        },
-        job().generation());
+    Report(Server(server), [&](v1::JobReport& r) {
+      r.mutable_generation_adopted()->set_step(step);
+      for (const auto& [first, count] : missing) {
+        v1::SlotSpan& span = *r.mutable_generation_adopted()->add_missing();
+        span.set_first_slot(first);
+        span.set_slot_count(count);
+      }
+    });
   }
-  void After(absl::Duration duration) {
-    now_ += duration;
-    Do([](JobMachine& m) { m.OnMembershipTick(); });
+  void FinishedOf(uint64_t generation, int worker, uint64_t step) {
+    ReportOf(generation, Worker(worker), [&](v1::JobReport& r) { r.mutable_finished()->set_step(step); });
   }
   void Offer(int worker) {
     Do([&](JobMachine& m) { m.OnWorkerOffered(Worker(worker)); });
   }
-
-  const v1::Job& job() const { return record_.job(); }
-  int Events(const std::string& reason) const {
-    int count = 0;
-    for (const v1::JobEvent& event : events_) count += event.reason() == reason ? 1 : 0;
-    return count;
-  }
-  std::vector<std::string> Commands() const {
-    std::vector<std::string> out;
-    for (const JobCommand& command : last_.commands) {
-      const auto* field = v1::CoordinatorMessage::descriptor()->FindFieldByNumber(command.message.message_case());
-      out.push_back(absl::StrCat(command.to.node_id, ":", field->name()));
+  // What the worker was told last.
+  v1::ChangeGeneration Change(const std::string& node) const {
+    for (auto command = all_commands_.rbegin(); command != all_commands_.rend(); ++command) {
+      if (command->to.node_id == node && command->message.has_change_generation()) {
+        return command->message.change_generation();
+      }
     }
-    return out;
+    ADD_FAILURE() << node << " was told nothing";
+    return {};
   }
-  // What the worker was told last: "own 0+2, inherits 4+1, then 0+3".
-  std::string Told(const std::string& node) {
-    const v1::ChangeGeneration& change = changes_[node];
+  // The same as "own 0+2, inherits 4+1, then 0+3".
+  std::string Told(const std::string& node) const {
+    const v1::ChangeGeneration change = Change(node);
     std::vector<std::string> inherited;
     for (const v1::SlotSpan& span : change.inherited()) inherited.push_back(Text(span));
     const v1::WorkerPlacement& place = change.placement().workers(static_cast<int>(change.worker_index()));
@@ -128,13 +63,6 @@ class MembershipTest : public testing::Test {
     return absl::StrCat("own ", Text(change.own()), ", inherits ", absl::StrJoin(inherited, " "), ", then ",
                         place.first_slot(), "+", place.slot_count());
   }
-
-  JobMachineOptions options_;
-  absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
-  JobRecord record_;
-  JobEffects last_;
-  std::vector<v1::JobEvent> events_;
-  std::map<std::string, v1::ChangeGeneration> changes_;
 };
 
 TEST_F(MembershipTest, ServersAdoptFirstThenTheOthersTakeOverWhatIsMissing) {
@@ -148,7 +76,7 @@ TEST_F(MembershipTest, ServersAdoptFirstThenTheOthersTakeOverWhatIsMissing) {
   Adopted(1, 6, {{0, 6}});          // Only its first answer counts.
   Adopted(0, 6, {{2, 1}, {4, 2}});  // Of w1 slot 2 is missing; w2 is not done yet.
   EXPECT_THAT(Commands(), ElementsAre("w0:change_generation", "w0:start", "w2:change_generation", "w2:start"));
-  EXPECT_EQ(changes_["w0"].step(), 6u);
+  EXPECT_EQ(Change("w0").step(), 6u);
   EXPECT_EQ(Told("w0"), "own 0+2, inherits 2+1, then 0+3");
   EXPECT_EQ(Told("w2"), "own 4+2, inherits , then 3+3");
   EXPECT_EQ(Events("WORKER_LOST"), 1);
@@ -162,8 +90,7 @@ TEST_F(MembershipTest, ALossDuringAChangeBeginsAnotherOnTheSameDealing) {
   Adopted(0, 6, {{2, 2}});
   Lose(Worker(0));
   EXPECT_EQ(job().generation(), 3u);
-  Report(
-      Server(1), [](v1::JobReport& r) { r.mutable_generation_adopted()->set_step(0); }, 2);  // Late.
+  ReportOf(2, Server(1), [](v1::JobReport& r) { r.mutable_generation_adopted()->set_step(0); });  // Late.
   Adopted(0, 6, {{0, 4}});
   Adopted(1, 6, {{1, 3}});
   EXPECT_EQ(Told("w2"), "own 4+2, inherits 0+4, then 0+6");
@@ -273,9 +200,7 @@ TEST_F(MembershipTest, AJoinerThatFailsIsLetGoAndTheJobGoesOn) {
   Lose(Worker(1));
   for (int i = 0; i < 2; ++i) Adopted(i, 6, {});
   Offer(4);
-  Report(
-      Worker(4), [](v1::JobReport& r) { *r.mutable_failed() = ToRpcStatus(absl::NotFoundError("no data here")); },
-      job().generation());
+  Report(Worker(4), [](v1::JobReport& r) { *r.mutable_failed() = ToRpcStatus(absl::NotFoundError("no data here")); });
   EXPECT_EQ(Events("JOIN_FAILED"), 1);
   EXPECT_THAT(Commands(), ElementsAre("w4:release"));
   EXPECT_EQ(job().phase(), v1::JOB_PHASE_TRAINING);
@@ -288,6 +213,7 @@ TEST_F(MembershipTest, AJoinerThatFailsIsLetGoAndTheJobGoesOn) {
 }
 
 TEST_F(MembershipTest, LossWhileTheJobPreparesStartsThatAnew) {
+  Place();
   for (int i = 0; i < 2; ++i) Prepared(Server(i));
   Prepared(Worker(0));
   Lose(Worker(1));
@@ -302,12 +228,12 @@ TEST_F(MembershipTest, LossWhileTheJobPreparesStartsThatAnew) {
 TEST_F(MembershipTest, WhatWorkersSayOfThemselvesOutlivesAGeneration) {
   Train();
   Lose(Worker(1));
-  Finished(0, 100, 1);  // It has not heard of generation 2.
+  FinishedOf(1, 0, 100);  // It has not heard of generation 2.
   for (int i = 0; i < 2; ++i) Adopted(i, 100, {});
   EXPECT_THAT(Commands(), ElementsAre("w2:change_generation", "w2:start"));
-  Finished(2, 100, 3);  // Of no generation there is.
+  FinishedOf(3, 2, 100);  // Of no generation there is.
   EXPECT_EQ(job().phase(), v1::JOB_PHASE_TRAINING);
-  Finished(2, 100, 2);
+  FinishedOf(2, 2, 100);
   EXPECT_EQ(job().phase(), v1::JOB_PHASE_SAVING);
 }
 
@@ -316,12 +242,9 @@ TEST_F(MembershipTest, AWorkerThatStopsOrWasLeftBehindIsLost) {
     SetUp();
     const int worker = reason[0] == 'W' ? 1 : 2;
     if (worker == 1) Train();
-    Report(
-        Worker(worker),
-        [&](v1::JobReport& r) {
-          *r.mutable_failed() = ToRpcStatus(MakeError(absl::StatusCode::kUnavailable, reason, "x"));
-        },
-        job().generation());
+    Report(Worker(worker), [&](v1::JobReport& r) {
+      *r.mutable_failed() = ToRpcStatus(MakeError(absl::StatusCode::kUnavailable, reason, "x"));
+    });
     EXPECT_EQ(job().phase(), v1::JOB_PHASE_TRAINING);
     EXPECT_THAT(Commands()[0], absl::StrCat("w", worker, ":release"));
   }

@@ -72,21 +72,11 @@ absl::Status JobMachine::OnResume(uint64_t step) {
         {{"jobId", job().job_id()}});
   }
   if (CheckpointBusy(record_)) return Refused("CHECKPOINT_BUSY", "has a checkpoint that is read or deleted");
-  coordinator::Restore& restore = *record_.mutable_restore();
-  restore.Clear();
-  restore.set_step(step);
-  restore.set_from(chosen != nullptr ? chosen->directory() : record_.checkpoint_directory());
-  record_.clear_servers();
-  record_.clear_workers();
-  record_.clear_outcome();
-  record_.clear_stop_step();
-  record_.clear_cancel_requested();
-  record_.clear_save_on_cancel();
-  record_.clear_pause_requested();
-  job().clear_error();
-  job().clear_end_time();
-  job().set_state(v1::JOB_STATE_PENDING);
-  EnterPhase(v1::JOB_PHASE_QUEUED, absl::InfiniteDuration());
+  const std::string from = chosen != nullptr ? chosen->directory() : record_.checkpoint_directory();
+  Requeue();
+  record_.mutable_restore()->set_step(step);
+  record_.mutable_restore()->set_from(from);
+  record_.clear_recovery();  // Somebody has had a look at it.
   SetReason("QUEUED", "waits to be scheduled");
   AddEvent("RESUMED", step == 0 ? std::string("to go on from the newest good checkpoint")
                                 : absl::StrCat("to go on from the checkpoint of step ", step));

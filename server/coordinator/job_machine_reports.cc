@@ -230,8 +230,12 @@ void JobMachine::OnFailed(const NodeRef& from, const google::rpc::Status& status
   ErrorMetadata metadata = GetErrorMetadata(error);
   metadata["node"] = from.node_id;
   const bool peer_unreachable = absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error);
-  Fail(MakeError(error.code(), reason, absl::StrCat(Describe(from), ": ", error.message()), metadata),
-       peer_unreachable);
+  error = MakeError(error.code(), reason, absl::StrCat(Describe(from), ": ", error.message()), metadata);
+  // Of the transport, not of the disk or the data. One that could not even begin has most likely a wrong address or a
+  // firewall before it: that is for people to see.
+  const bool transport = peer_unreachable && (told.empty() || told == "SERVER_UNREACHABLE");
+  if (transport && job().phase() >= v1::JOB_PHASE_TRAINING) return RecoverOrFail(error, true);
+  Fail(error, peer_unreachable);
 }
 
 void JobMachine::OnReleased(Participant& participant) {

@@ -1,125 +1,27 @@
 #include "server/coordinator/job_machine.h"
 
-#include <functional>
-
 #include "absl/strings/str_cat.h"
 #include "common/base/error.h"
 #include "common/base/status_matchers.h"
 #include "common/rpc/error_status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/coordinator/testing/job_machine_fixture.h"
 
 namespace paramd {
 namespace {
 
-using coordinator::JobRecord;
 using testing::HasSubstr;
 
-// A job on servers s0, s1 and workers w0, w1, and the effects of everything done to it.
-class JobMachineTest : public testing::Test {
+class JobMachineTest : public JobMachineFixture {
  protected:
-  JobMachineTest() {
-    v1::Job& job = *record_.mutable_job();
-    job.set_job_id("job-1");
-    job.mutable_spec()->mutable_training()->set_steps(100);
-    job.mutable_spec()->mutable_training()->set_slots(4);
-    job.mutable_spec()->mutable_model()->mutable_mlp();
-    Do([](JobMachine& m) { m.OnSubmitted(); });
-  }
-
-  void Do(const std::function<void(JobMachine&)>& change) {
-    JobMachine machine(record_, options_, now_);
-    change(machine);
-    last_ = machine.TakeEffects();
-    for (const v1::JobEvent& event : last_.events) events_.push_back(event);
-  }
-  void After(absl::Duration duration) {
-    now_ += duration;
-    Do([](JobMachine& m) { m.OnTick(); });
-  }
-
-  static NodeRef Server(int i) { return {v1::NODE_ROLE_SERVER, absl::StrCat("s", i), 7}; }
-  static NodeRef Worker(int i) { return {v1::NODE_ROLE_WORKER, absl::StrCat("w", i), 9}; }
-
-  void Place() {
-    v1::Placement placement;
-    for (int i = 0; i < 2; ++i) {
-      v1::ServerPlacement& server = *placement.add_servers();
-      server.set_node_id(Server(i).node_id);
-      server.set_incarnation(7);
-      v1::WorkerPlacement& worker = *placement.add_workers();
-      worker.set_node_id(Worker(i).node_id);
-      worker.set_incarnation(9);
-      worker.set_first_slot(2 * i);
-      worker.set_slot_count(2);
-    }
-    Do([&](JobMachine& m) { m.OnPlaced(placement); });
-  }
-  void Report(const NodeRef& from, const std::function<void(v1::JobReport&)>& fill, uint64_t generation = 1) {
-    v1::JobReport report;
-    report.set_job_id("job-1");
-    report.set_generation(generation);
-    fill(report);
-    Do([&](JobMachine& m) { m.OnReport(from, report); });
-  }
-  void Prepared(const NodeRef& from) {
-    Report(from, [](v1::JobReport& r) { r.mutable_prepared(); });
-  }
-  void Finished(int worker, uint64_t step) {
-    Report(Worker(worker), [&](v1::JobReport& r) { r.mutable_finished()->set_step(step); });
-  }
-  void StopPoint(int worker, uint64_t step) {
-    Report(Worker(worker), [&](v1::JobReport& r) { r.mutable_stop_point()->set_step(step); });
-  }
+  JobMachineTest() : JobMachineFixture({.workers = 2, .slots = 4}) { Submit(); }
   void Saved() {
     Report(Server(0), [](v1::JobReport& r) {
       r.mutable_saved()->set_directory("/out/job-1");
       r.mutable_saved()->set_sha256("abc");
     });
   }
-  void Released(const NodeRef& from) {
-    Report(from, [](v1::JobReport& r) { r.mutable_released(); });
-  }
-  void ReleaseAll() {
-    for (int i = 0; i < 2; ++i) Released(Server(i));
-    for (int i = 0; i < 2; ++i) Released(Worker(i));
-  }
-  void Train() {
-    Place();
-    for (int i = 0; i < 2; ++i) Prepared(Server(i));
-    for (int i = 0; i < 2; ++i) Prepared(Worker(i));
-  }
-  void Lose(const NodeRef& node) {
-    Do([&](JobMachine& m) { m.OnNodeLost(node, "no heartbeat for 10s"); });
-  }
-  absl::Status Cancel(bool save) {
-    absl::Status status;
-    Do([&](JobMachine& m) { status = m.OnCancel(save); });
-    return status;
-  }
-
-  const v1::Job& job() const { return record_.job(); }
-  bool HasEvent(const std::string& reason) const {
-    for (const v1::JobEvent& event : events_) {
-      if (event.reason() == reason) return true;
-    }
-    return false;
-  }
-  // Node ids of the last commands, in order, with the kind: "s0:prepare_server".
-  std::vector<std::string> Commands() const {
-    std::vector<std::string> out;
-    for (const JobCommand& command : last_.commands) {
-      const auto* field = v1::CoordinatorMessage::descriptor()->FindFieldByNumber(command.message.message_case());
-      out.push_back(absl::StrCat(command.to.node_id, ":", field->name()));
-    }
-    return out;
-  }
-
-  const JobMachineOptions options_;
-  absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
-  JobRecord record_;
-  JobEffects last_;
-  std::vector<v1::JobEvent> events_;
 };
 
 TEST_F(JobMachineTest, GoesThroughItsWholeLife) {
@@ -158,8 +60,7 @@ TEST_F(JobMachineTest, IgnoresRepeatedForeignAndFencedReports) {
   Prepared(Server(0));
   Prepared(Server(0));
   EXPECT_FALSE(last_.changed);
-  Report(
-      Server(1), [](v1::JobReport& r) { r.mutable_prepared(); }, /*generation=*/2);
+  ReportOf(2, Server(1), [](v1::JobReport& r) { r.mutable_prepared(); });
   EXPECT_FALSE(last_.changed);
   Prepared({v1::NODE_ROLE_SERVER, "s1", 8});  // Another incarnation.
   EXPECT_FALSE(last_.changed);
@@ -175,7 +76,7 @@ TEST_F(JobMachineTest, EveryWaitHasADeadlineThatNamesWhoIsMissing) {
     absl::Duration timeout;
     std::function<void()> reach;
   };
-  const JobRecord fresh = record_;
+  const coordinator::JobRecord fresh = record_;
   const Row rows[] = {
       {"PREPARE_TIMEOUT", "server s1", absl::Seconds(120), [&] { Place(), Prepared(Server(0)); }},
       {"PREPARE_TIMEOUT", "worker w0", absl::Seconds(120),
@@ -202,21 +103,6 @@ TEST_F(JobMachineTest, EveryWaitHasADeadlineThatNamesWhoIsMissing) {
   }
 }
 
-TEST_F(JobMachineTest, LostServerFailsTheJobAndNamesIt) {
-  for (const NodeRef& node : {Server(1), Server(0)}) {
-    record_.Clear();
-    record_.mutable_job()->set_job_id("job-1");
-    Do([](JobMachine& m) { m.OnSubmitted(); });
-    Train();
-    Lose(node);
-    EXPECT_EQ(job().reason(), "SERVER_LOST");
-    EXPECT_THAT(job().message(), HasSubstr(node.node_id));
-    EXPECT_EQ(Commands().size(), 3u);  // The dead one is not asked.
-    ReleaseAll();
-    EXPECT_EQ(job().state(), v1::JOB_STATE_FAILED);
-  }
-}
-
 TEST_F(JobMachineTest, LossOfAFinishedWorkerIsOnlyAWarning) {
   Train();
   Finished(1, 100);
@@ -238,18 +124,6 @@ TEST_F(JobMachineTest, ReportedFailureKeepsItsReasonAndGetsTheNode) {
   EXPECT_EQ(job().reason(), "NON_FINITE_GRADIENT");
   EXPECT_EQ(job().message(), "worker w0: step 3: NaN");
   EXPECT_EQ(GetErrorMetadata(FromRpcStatus(job().error()))["node"], "w0");
-}
-
-TEST_F(JobMachineTest, LossExplainsAnEarlierUnreachablePeer) {
-  Train();
-  Report(Worker(0),
-         [](v1::JobReport& r) { *r.mutable_failed() = ToRpcStatus(absl::UnavailableError("connection refused")); });
-  EXPECT_EQ(job().reason(), "UNAVAILABLE");
-  Lose(Server(1));
-  EXPECT_EQ(job().reason(), "SERVER_LOST");
-  EXPECT_THAT(job().message(), testing::AllOf(HasSubstr("server s1"), HasSubstr("connection refused")));
-  ReleaseAll();
-  EXPECT_EQ(job().state(), v1::JOB_STATE_FAILED);
 }
 
 TEST_F(JobMachineTest, CancelWithSaveStopsAtTheFarthestStopPoint) {

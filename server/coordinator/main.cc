@@ -21,6 +21,8 @@ void AddFlags(CLI::App& app, paramd::CoordinatorServerOptions& options) {
   AddDurationFlag(app, "--restart-grace", options.restart_grace, "beyond a lease, for daemons to return");
   AddDurationFlag(app, "--workers-timeout", options.workers_timeout,
                   "how long a job whose workers are all gone waits for one");
+  app.add_option("--max-recoveries", options.max_recoveries,
+                 "how often a job that has lost a server starts again without getting further; 0: it fails");
   AddDurationFlag(app, "--preparing-timeout", options.preparing_timeout, "for servers, then workers, to take up a job");
   AddDurationFlag(app, "--stopping-timeout", options.stopping_timeout, "for workers to stop at a common step");
   AddDurationFlag(app, "--saving-timeout", options.saving_timeout, "for the lead server to write the weights");

@@ -74,6 +74,7 @@ absl::Status CoordinatorServerOptions::Validate() const {
   RETURN_IF_ERROR(CheckDuration("--heartbeat", EffectiveHeartbeat(), absl::Milliseconds(10), lease / 2));
   RETURN_IF_ERROR(CheckDuration("--restart-grace", restart_grace, absl::ZeroDuration(), absl::Hours(1)));
   RETURN_IF_ERROR(CheckDuration("--workers-timeout", workers_timeout, shortest, absl::Hours(24 * 30)));
+  RETURN_IF_ERROR(CheckRangeFlag("--max-recoveries", max_recoveries, 0, 1000));
   RETURN_IF_ERROR(CheckDuration("--preparing-timeout", preparing_timeout, shortest, absl::Hours(24)));
   RETURN_IF_ERROR(CheckDuration("--stopping-timeout", stopping_timeout, shortest, absl::Hours(24)));
   RETURN_IF_ERROR(CheckDuration("--saving-timeout", saving_timeout, shortest, absl::Hours(24)));

@@ -40,6 +40,7 @@ struct CoordinatorServerOptions {
   absl::Duration heartbeat = absl::ZeroDuration();  // Zero: a fifth of the lease.
   absl::Duration restart_grace = absl::Seconds(5);  // On top of a lease, for daemons to come back after a restart.
   absl::Duration workers_timeout = absl::Minutes(10);
+  int max_recoveries = 5;                                 // 0 to 1000; job_machine.h.
   absl::Duration preparing_timeout = absl::Seconds(120);  // This and the next three: job_machine.h.
   absl::Duration stopping_timeout = absl::Seconds(60);
   absl::Duration saving_timeout = absl::Seconds(120);

@@ -111,7 +111,7 @@ class HighlyAvailableCluster(Cluster):
 
     def start_one_coordinator(self, name):
         flags = ["--store", f"etcd:{self.etcd.endpoint}", "--lease", self.lease, "--leader-lease", self.leader_lease]
-        flags += ["--node-id", name]
+        flags += ["--node-id", name, *self.coordinator_flags]
         listen = self.addresses.get(name, "127.0.0.1:0")  # The same again after a restart.
         daemon = self._start(name, "coordinator", flags, listen=listen)
         self.addresses[name] = daemon.address

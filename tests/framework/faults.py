@@ -12,10 +12,9 @@ import pathlib
 import re
 import subprocess
 
-from tests.framework.processes import Cluster, eventually
+from tests.framework.processes import Cluster, TERMINAL, eventually
 
 PROXY = pathlib.Path("tests/framework/fault_proxy_main").resolve()
-TERMINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 # The lead server waits when it has all weights and before it ends the job, and with the job its series.
 SLOW_END = ("weights.fetched", "delay(2000)")
 SERIES = re.compile(r"^([a-z_]+)(\{[^}]*\})? (\S+)$", re.MULTILINE)

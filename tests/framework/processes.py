@@ -98,8 +98,9 @@ class Daemon:
 class Cluster:
     """A coordinator, servers and workers; `lease` is a duration flag, `tls_flags` go to all daemons and paramctl."""
 
-    def __init__(self, servers=1, workers=1, lease="2s", tls_flags=(), worker_flags=()):
+    def __init__(self, servers=1, workers=1, lease="2s", tls_flags=(), worker_flags=(), coordinator_flags=()):
         self.tls_flags = list(tls_flags)
+        self.coordinator_flags = list(coordinator_flags)
         self._temporary = tempfile.TemporaryDirectory(prefix="paramd-test.", dir=os.environ.get("TEST_TMPDIR"))
         self.directory = pathlib.Path(self._temporary.name)
         self.lease = lease
@@ -141,7 +142,7 @@ class Cluster:
         return self.daemons[name]
 
     def start_coordinator(self, listen="127.0.0.1:0"):
-        flags = ["--data-dir", str(self.directory / "coordinator"), "--lease", self.lease]
+        flags = ["--data-dir", str(self.directory / "coordinator"), "--lease", self.lease, *self.coordinator_flags]
         daemon = self._start("coordinator", "coordinator", flags, listen=listen)
         self.coordinator = daemon.address
         return daemon

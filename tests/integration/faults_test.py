@@ -91,8 +91,40 @@ class FaultsTest(unittest.TestCase):
                 self.assertEqual(cluster.paramctl("cancel", job).returncode, 0)
                 cluster.wait(job, "JOB_STATE_CANCELLED")
 
-    def test_killed_server_fails_the_job_and_is_named(self):
-        with Cluster(servers=2, workers=2) as cluster:
+    def test_killed_servers_come_back_without_another_bit(self):
+        for every_steps, killed in ((25, ("server-0", "server-1")), (0, ("server-1",))):
+            with self.subTest(every_steps=every_steps), Cluster(servers=2, workers=2) as cluster:
+                steps = 3000
+                changes = {
+                    "training": {"steps": steps, "slots": 5, "micro_batch": 16},
+                    "optimizer": {"type": "adamw", "learning_rate": 0.002, "clip_norm": 1.0},
+                    "checkpoint": {"every_steps": every_steps},
+                }
+                job = cluster.submit(mlp_spec(cluster.directory, workers=2, servers=2, **changes))
+                for name in killed:
+                    cluster.wait_step(job, cluster.step(job) + 100)
+                    cluster.daemons[name].kill()
+                    cluster.wait(job, "JOB_STATE_PENDING")
+                    cluster.start_server(name)
+                ours, alone = self.finished_alone(cluster, job, steps, **changes)
+                self.assertEqual(ours, alone)
+                events = cluster.paramctl("events", job).stdout
+                self.assertEqual(events.count(" RECOVERING "), len(killed))
+                self.assertIn("checkpoints; attempt 1 of 5" if every_steps else "the initial weights", events)
+
+    def test_a_spare_server_takes_the_place_of_a_killed_one(self):
+        with Cluster(servers=3, workers=2) as cluster:
+            job = self.running_job(cluster, checkpoint={"every_steps": 20})
+            placed = [server["node_id"] for server in cluster.job(job)["placement"]["servers"]]
+            cluster.daemons[placed[0]].kill()
+            self.assertIn(placed[0], self.wait_event(cluster, job, "SERVER_LOST"))
+            self.wait_event(cluster, job, "RESTORING")
+            cluster.wait_step(job, cluster.step(job) + 50)
+            now = {server["node_id"] for server in cluster.job(job)["placement"]["servers"]}
+            self.assertEqual(now, {"server-0", "server-1", "server-2"} - {placed[0]})
+
+    def test_without_recoveries_a_killed_server_fails_the_job_and_is_named(self):
+        with Cluster(servers=2, workers=2, coordinator_flags=("--max-recoveries", "0")) as cluster:
             job = self.running_job(cluster)
             cluster.daemons["server-0"].kill()
             ended = cluster.wait(job, "JOB_STATE_FAILED", seconds=10)

@@ -1,0 +1,98 @@
+// A server is lost, and its part of the weights with it: the job goes back into the queue and on from its newest good
+// checkpoint, or from the beginning. In sync mode it computes the same weights once more, bit for bit.
+//
+// How often is bounded: attempts that get a job no further, neither beyond the step it had reached nor to another
+// checkpoint, end in FAILED, with the last loss as the reason.
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/coordinator/job_machine.h"
+#include "server/coordinator/job_outcome.h"
+
+namespace paramd {
+namespace {
+
+using coordinator::JobRecord;
+
+uint64_t NewestCheckpointStep(const JobRecord& record) {
+  uint64_t newest = 0;
+  for (const v1::Checkpoint& checkpoint : record.checkpoints()) {
+    if (checkpoint.state() != v1::CHECKPOINT_STATE_CORRUPT) newest = std::max<uint64_t>(newest, checkpoint.step());
+  }
+  return newest;
+}
+
+}  // namespace
+
+bool JobMachine::recovering() const { return record_.outcome().state() == v1::JOB_STATE_PENDING; }
+
+void JobMachine::RecoverOrFail(const absl::Status& error, bool peer_unreachable) {
+  // Who wants it to end gets an answer at once; a job that was to be paused can be resumed from FAILED as well.
+  if (record_.cancel_requested() || record_.pause_requested()) return Fail(error, peer_unreachable);
+  coordinator::Recovery& recovery = *record_.mutable_recovery();
+  const uint64_t step = job().progress().step(), checkpoint_step = NewestCheckpointStep(record_);
+  if (step > recovery.step() || checkpoint_step > recovery.checkpoint_step()) recovery.set_attempts(0);
+  recovery.set_step(std::max<uint64_t>(recovery.step(), step));
+  recovery.set_checkpoint_step(std::max<uint64_t>(recovery.checkpoint_step(), checkpoint_step));
+  if (recovery.attempts() >= options_.max_recoveries) return Fail(error, peer_unreachable);
+  recovery.set_attempts(recovery.attempts() + 1);
+  coordinator::Outcome outcome = FailedOutcome(error);
+  outcome.set_state(v1::JOB_STATE_PENDING);
+  outcome.set_peer_unreachable(peer_unreachable);
+  AddEvent(outcome.reason(), outcome.message(), true);
+  Release(std::move(outcome));
+}
+
+void JobMachine::FinishRecovery() {
+  const bool checkpointed = NewestCheckpointStep(record_) > 0;
+  coordinator::Restore restore;
+  // Without a checkpoint of its own it starts as it once was started.
+  if (record_.has_restore()) {
+    restore.set_from(record_.restore().from());
+    restore.set_step(record_.restore().step());
+  }
+  if (checkpointed) {
+    restore.set_from(record_.checkpoint_directory());
+    restore.clear_step();
+  }
+  Requeue();
+  if (restore.from().empty()) {
+    Rewind(0);
+    record_.clear_next_checkpoint_step();
+  } else {
+    *record_.mutable_restore() = restore;
+  }
+  const std::string from = restore.from().empty() ? "the initial weights"
+                           : restore.step() > 0   ? absl::StrCat("the checkpoint of step ", restore.step())
+                                                  : absl::StrCat("the newest good checkpoint in ", restore.from());
+  SetReason("RECOVERING", absl::StrCat("to go on from ", from));
+  AddEvent("RECOVERING", absl::StrCat("goes on from ", from, "; attempt ", record_.recovery().attempts(), " of ",
+                                      options_.max_recoveries, " to get beyond step ", record_.recovery().step()));
+}
+
+void JobMachine::Requeue() {
+  record_.clear_servers();
+  record_.clear_workers();
+  record_.clear_outcome();
+  record_.clear_stop_step();
+  record_.clear_cancel_requested();
+  record_.clear_save_on_cancel();
+  record_.clear_pause_requested();
+  record_.clear_restore();
+  job().clear_error();
+  job().clear_end_time();
+  job().set_state(v1::JOB_STATE_PENDING);
+  EnterPhase(v1::JOB_PHASE_QUEUED, absl::InfiniteDuration());
+}
+
+void JobMachine::Rewind(uint64_t step) {
+  v1::JobProgress& progress = *job().mutable_progress();
+  progress.set_step(step);
+  if (progress.validation_step() <= step) return;
+  progress.clear_validation_loss();
+  progress.clear_validation_accuracy();
+  progress.clear_validation_step();
+}
+
+}  // namespace paramd
