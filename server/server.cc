@@ -94,6 +94,7 @@ absl::StatusOr<std::unique_ptr<ParameterServer>> ParameterServer::Start(ServerOp
 
 absl::Status ParameterServer::Listen() {
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start({.listen_address = options_.metrics_listen}, registry_));
+  metrics_server_->BeforeScrape([this] { metrics_.series().Expire(); });
   runner_ = std::make_unique<ServerRunner>(ServerRunnerOptions{.listen_address = options_.listen,
                                                                .local_socket = options_.local_socket,
                                                                .credentials = credentials_,

@@ -55,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, std
 absl::Status Worker::Listen() {
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start({.listen_address = options_.metrics_listen}, registry_));
   metrics_port_ = metrics_server_->port();
+  metrics_server_->BeforeScrape([this] { metrics_.series().Expire(); });
   runner_ = std::make_unique<ServerRunner>(
       ServerRunnerOptions{.listen_address = options_.listen, .credentials = credentials_, .registry = registry_});
   runner_->AddService(&inference_, "paramd.v1.InferenceService");

@@ -109,6 +109,10 @@ class CivetMetricsServer final : public MetricsServer {
     absl::MutexLock lock(&mutex_);
     checks_[std::move(name)] = std::move(check);
   }
+  void BeforeScrape(std::function<void()> prepare) override {
+    absl::MutexLock lock(&mutex_);
+    prepare_ = std::move(prepare);
+  }
 
  private:
   // civetweb's callbacks; it calls them from its own threads.
@@ -128,6 +132,7 @@ class CivetMetricsServer final : public MetricsServer {
 
   mutable absl::Mutex mutex_;
   std::map<std::string, Check> checks_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> prepare_ ABSL_GUARDED_BY(mutex_);
   std::string log_ ABSL_GUARDED_BY(mutex_);  // civetweb's first complaints: why Listen failed.
 };
 
@@ -220,6 +225,12 @@ Response CivetMetricsServer::Answer(const mg_request_info& request) const {
 }
 
 Response CivetMetricsServer::Metrics() const {
+  std::function<void()> prepare;
+  {
+    absl::MutexLock lock(&mutex_);  // Not held over the call.
+    prepare = prepare_;
+  }
+  if (prepare) prepare();
   std::vector<prometheus::MetricFamily> families = registry_->Collect();
   std::vector<prometheus::MetricFamily> process = process_.Collect();
   families.insert(families.end(), std::make_move_iterator(process.begin()), std::make_move_iterator(process.end()));

@@ -35,6 +35,8 @@ class MetricsServer {
   virtual int port() const = 0;
   // /readyz is 200 when all checks are OK, else 503 with the failing ones. Thread safe.
   virtual void AddReadinessCheck(std::string name, Check check) = 0;
+  // Called before every scrape of /metrics, from civetweb's threads; one function at most. Thread safe.
+  virtual void BeforeScrape(std::function<void()> prepare) = 0;
 };
 
 }  // namespace paramd

@@ -73,7 +73,7 @@ TEST(JobStatsTest, AppearsInTheMetricsWhenFlushedAndOnce) {
   }
 }
 
-TEST(JobStatsTest, SeriesGoWithTheJob) {
+TEST(JobStatsTest, CountsLingerWhenTheJobIsGone) {
   auto registry = std::make_shared<prometheus::Registry>();
   ServerMetrics server(registry, 1);
   ASSERT_OK_AND_ASSIGN(const auto plan, JobPlan::Create(TestAssignment(), 0));
@@ -85,6 +85,8 @@ TEST(JobStatsTest, SeriesGoWithTheJob) {
     stats.Flush(metrics);
     EXPECT_EQ(Values(*registry).count("paramd_pull_bytes_total fp32 wire job-1 tcp"), 1u);
   }
+  EXPECT_EQ(Values(*registry).count("paramd_pull_bytes_total fp32 wire job-1 tcp"), 1u);
+  server.series().Expire(absl::Now() + kSeriesLinger);
   for (const auto& [name, value] : Values(*registry)) EXPECT_EQ(name.find("job-1"), std::string::npos) << name;
 }
 

@@ -64,6 +64,7 @@ ServerJob::ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnviron
 }
 
 ServerJob::~ServerJob() {
+  for (OwnerState& owner : owners_) owner.stats.Flush(metrics_);  // No thread is at it any more.
   if (on_gone_) on_gone_();
 }
 

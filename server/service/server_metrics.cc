@@ -130,17 +130,17 @@ ServerMetrics::ServerMetrics(std::shared_ptr<prometheus::Registry> registry, int
                          .Add({});
 }
 
-TransferMetrics::TransferMetrics(prometheus::Family<prometheus::Histogram>& duration,
+TransferMetrics::TransferMetrics(SeriesKeeper& keeper, prometheus::Family<prometheus::Histogram>& duration,
                                  prometheus::Family<prometheus::Counter>& bytes, std::string job_id)
-    : duration_family_(duration), bytes_family_(bytes), job_id_(std::move(job_id)) {}
+    : keeper_(keeper), duration_family_(duration), bytes_family_(bytes), job_id_(std::move(job_id)) {}
 
 TransferMetrics::~TransferMetrics() {
   absl::MutexLock lock(&mutex_);
   for (prometheus::Histogram* histogram : durations_) {
-    if (histogram != nullptr) duration_family_.Remove(histogram);
+    if (histogram != nullptr) keeper_.Remove(duration_family_, histogram);
   }
   for (prometheus::Counter* counter : bytes_) {
-    if (counter != nullptr) bytes_family_.Remove(counter);
+    if (counter != nullptr) keeper_.Remove(bytes_family_, counter);
   }
 }
 
@@ -148,8 +148,8 @@ prometheus::Histogram& TransferMetrics::duration(v1::Codec codec) {
   absl::MutexLock lock(&mutex_);
   prometheus::Histogram*& histogram = durations_[codec];
   if (histogram == nullptr) {
-    histogram =
-        &duration_family_.Add({{"train_job", job_id_}, {"codec", CodecName(codec)}}, ServerMetrics::DurationBuckets());
+    histogram = &keeper_.Add(duration_family_, {{"train_job", job_id_}, {"codec", CodecName(codec)}},
+                             ServerMetrics::DurationBuckets());
   }
   return *histogram;
 }
@@ -158,48 +158,48 @@ prometheus::Counter& TransferMetrics::Bytes(v1::Codec codec, Transport transport
   absl::MutexLock lock(&mutex_);
   prometheus::Counter*& counter = bytes_[(codec * kTransports + static_cast<int>(transport)) * 2 + stage];
   if (counter == nullptr) {
-    counter = &bytes_family_.Add({{"train_job", job_id_},
-                                  {"codec", CodecName(codec)},
-                                  {"transport", TransportName(transport)},
-                                  {"stage", stage == 0 ? "wire" : "raw"}});
+    counter = &keeper_.Add(bytes_family_, {{"train_job", job_id_},
+                                           {"codec", CodecName(codec)},
+                                           {"transport", TransportName(transport)},
+                                           {"stage", stage == 0 ? "wire" : "raw"}});
   }
   return *counter;
 }
 
 JobMetrics::JobMetrics(ServerMetrics& metrics, const JobPlan& plan)
-    : pushes(metrics.push_duration_, metrics.push_bytes_, plan.job_id),
-      pulls(metrics.pull_duration_, metrics.pull_bytes_, plan.job_id),
+    : pushes(metrics.series_, metrics.push_duration_, metrics.push_bytes_, plan.job_id),
+      pulls(metrics.series_, metrics.pull_duration_, metrics.pull_bytes_, plan.job_id),
       apply_duration(metrics.apply_duration_.Add({{"optimizer", OptimizerName(plan.spec.optimizer().type())}},
                                                  ServerMetrics::DurationBuckets())),
-      updates_applied(
-          metrics.updates_applied_.Add(WithJob(plan, {{"optimizer", OptimizerName(plan.spec.optimizer().type())}}))),
-      dropped_damaged(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "damaged"}}))),
-      dropped_duplicate(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "duplicate"}}))),
-      dropped_fenced(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "fenced"}}))),
-      dropped_non_finite(metrics.gradients_dropped_.Add(WithJob(plan, {{"reason", "nonfinite"}}))),
-      staleness(metrics.staleness_.Add(WithJob(plan), ServerMetrics::StalenessBuckets())),
-      global_step(metrics.global_step_.Add(WithJob(plan))),
+      updates_applied(metrics.series_.Add(metrics.updates_applied_,
+                                          WithJob(plan, {{"optimizer", OptimizerName(plan.spec.optimizer().type())}}))),
+      dropped_damaged(metrics.series_.Add(metrics.gradients_dropped_, WithJob(plan, {{"reason", "damaged"}}))),
+      dropped_duplicate(metrics.series_.Add(metrics.gradients_dropped_, WithJob(plan, {{"reason", "duplicate"}}))),
+      dropped_fenced(metrics.series_.Add(metrics.gradients_dropped_, WithJob(plan, {{"reason", "fenced"}}))),
+      dropped_non_finite(metrics.series_.Add(metrics.gradients_dropped_, WithJob(plan, {{"reason", "nonfinite"}}))),
+      staleness(metrics.series_.Add(metrics.staleness_, WithJob(plan), ServerMetrics::StalenessBuckets())),
+      global_step(metrics.series_.Add(metrics.global_step_, WithJob(plan))),
       metrics_(metrics) {
   std::vector<std::string> kinds = plan.optimizer->state_names();
   kinds.insert(kinds.begin(), "weight");
   const double elements = static_cast<double>(plan.local_elements());
   for (const std::string& kind : kinds) {
-    parameters_.push_back(&metrics.parameters_.Add(WithJob(plan, {{"kind", kind}})));
-    parameter_bytes_.push_back(&metrics.parameter_bytes_.Add(WithJob(plan, {{"kind", kind}})));
+    parameters_.push_back(&metrics.series_.Add(metrics.parameters_, WithJob(plan, {{"kind", kind}})));
+    parameter_bytes_.push_back(&metrics.series_.Add(metrics.parameter_bytes_, WithJob(plan, {{"kind", kind}})));
     parameters_.back()->Set(elements);
     parameter_bytes_.back()->Set(elements * sizeof(float));
   }
 }
 
 JobMetrics::~JobMetrics() {
-  metrics_.updates_applied_.Remove(&updates_applied);
+  metrics_.series_.Remove(metrics_.updates_applied_, &updates_applied);
   for (auto* counter : {&dropped_damaged, &dropped_duplicate, &dropped_fenced, &dropped_non_finite}) {
-    metrics_.gradients_dropped_.Remove(counter);
+    metrics_.series_.Remove(metrics_.gradients_dropped_, counter);
   }
-  metrics_.staleness_.Remove(&staleness);
-  metrics_.global_step_.Remove(&global_step);
-  for (prometheus::Gauge* gauge : parameters_) metrics_.parameters_.Remove(gauge);
-  for (prometheus::Gauge* gauge : parameter_bytes_) metrics_.parameter_bytes_.Remove(gauge);
+  metrics_.series_.Remove(metrics_.staleness_, &staleness);
+  metrics_.series_.Remove(metrics_.global_step_, &global_step);
+  for (prometheus::Gauge* gauge : parameters_) metrics_.series_.RemoveNow(metrics_.parameters_, gauge);
+  for (prometheus::Gauge* gauge : parameter_bytes_) metrics_.series_.RemoveNow(metrics_.parameter_bytes_, gauge);
 }
 
 }  // namespace paramd

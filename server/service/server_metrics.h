@@ -1,6 +1,7 @@
 // The server's metric families (prefix paramd_). One ServerMetrics per daemon; one JobMetrics per job held, whose
-// series vanish with it. Owner threads do not count here but in a JobStats (job_stats.h) each, which is added up here
-// every now and then; what is counted directly is looked up once and takes no lock beyond prometheus-cpp's own.
+// counts linger for a while after it (SeriesKeeper). Owner threads do not count here but in a JobStats (job_stats.h)
+// each, which is added up here every now and then; what is counted directly is looked up once and takes no lock beyond
+// prometheus-cpp's own.
 //
 // Thread safe.
 #ifndef PARAMD_SERVER_SERVICE_SERVER_METRICS_H_
@@ -14,6 +15,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/metrics/series_keeper.h"
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
 #include "prometheus/gauge.h"
@@ -42,11 +44,14 @@ class ServerMetrics {
   prometheus::Gauge& pull_bytes_in_flight() { return *pull_bytes_in_flight_; }
   prometheus::Gauge& attached_segments() { return *attached_segments_; }
   prometheus::Gauge& attached_bytes() { return *attached_bytes_; }
+  // Of the jobs' series.
+  SeriesKeeper& series() { return series_; }
 
  private:
   friend class JobMetrics;
 
   const std::shared_ptr<prometheus::Registry> registry_;
+  SeriesKeeper series_;
   prometheus::Family<prometheus::Histogram>& push_duration_;
   prometheus::Family<prometheus::Histogram>& pull_duration_;
   prometheus::Family<prometheus::Counter>& push_bytes_;
@@ -73,9 +78,9 @@ class TransferMetrics {
  public:
   static constexpr int kCodecs = v1::Codec_ARRAYSIZE;
 
-  // The families must outlive it.
-  TransferMetrics(prometheus::Family<prometheus::Histogram>& duration, prometheus::Family<prometheus::Counter>& bytes,
-                  std::string job_id);
+  // All of them must outlive it.
+  TransferMetrics(SeriesKeeper& keeper, prometheus::Family<prometheus::Histogram>& duration,
+                  prometheus::Family<prometheus::Counter>& bytes, std::string job_id);
   ~TransferMetrics();
   TransferMetrics(const TransferMetrics&) = delete;
   TransferMetrics& operator=(const TransferMetrics&) = delete;
@@ -88,6 +93,7 @@ class TransferMetrics {
  private:
   prometheus::Counter& Bytes(v1::Codec codec, Transport transport, int stage);
 
+  SeriesKeeper& keeper_;
   prometheus::Family<prometheus::Histogram>& duration_family_;
   prometheus::Family<prometheus::Counter>& bytes_family_;
   const std::string job_id_;

@@ -119,7 +119,7 @@ class FailpointsTest(unittest.TestCase):
 
     def test_faults_that_training_survives(self):
         for name, failpoints, counted in SURVIVED:
-            with self.subTest(name), FaultCluster(failpoints, slow_end=bool(counted), **CLUSTER) as cluster:
+            with self.subTest(name), FaultCluster(failpoints, **CLUSTER) as cluster:
                 run = cluster.run(fault_spec(cluster.directory))
                 self.assertEqual(run.job["state"], "JOB_STATE_SUCCEEDED", run.job.get("message"))
                 self.assert_fired(run, failpoints)
@@ -139,7 +139,7 @@ class FailpointsTest(unittest.TestCase):
 
     def test_refused_shared_memory_goes_through_the_socket(self):
         failpoints = {"server-0": "server.attach=fail(RESOURCE_EXHAUSTED,no room for maps)"}
-        with FaultCluster(failpoints, slow_end=True, worker_flags=(), **CLUSTER) as cluster:
+        with FaultCluster(failpoints, worker_flags=(), **CLUSTER) as cluster:
             run = cluster.run(fault_spec(cluster.directory))
             self.assert_fired(run, failpoints)
             self.assertEqual(run.metric("worker", "paramd_worker_shared_memory_refusals_total"), 4, "two streams a worker")
@@ -150,7 +150,7 @@ class FailpointsTest(unittest.TestCase):
             "worker-0": "client.send.twice=on@p=0.3,seed=3",
             "worker-1": "client.receive=fail(UNAVAILABLE)@p=0.05,seed=5",
         }
-        with FaultCluster(failpoints, slow_end=True, **CLUSTER) as cluster:
+        with FaultCluster(failpoints, **CLUSTER) as cluster:
             run = cluster.run(fault_spec(cluster.directory, sync={"mode": "async"}))
             self.assertEqual(run.job["state"], "JOB_STATE_SUCCEEDED", run.job.get("message"))
             self.assert_fired(run, failpoints)

@@ -15,8 +15,6 @@ import subprocess
 from tests.framework.processes import Cluster, TERMINAL, eventually
 
 PROXY = pathlib.Path("tests/framework/fault_proxy_main").resolve()
-# The lead server waits when it has all weights and before it ends the job, and with the job its series.
-SLOW_END = ("weights.fetched", "delay(2000)")
 SERIES = re.compile(r"^([a-z_]+)(\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -72,7 +70,7 @@ class Run:
     def wait(self, seconds=60):
         """Until the job is over, in whatever way; returns this."""
         eventually(lambda: self.look()["state"] in TERMINAL, f"job {self.job_id} to end", seconds)
-        self.look()  # What happened between the last metrics and the end.
+        self.look()  # What happened between the last metrics and the end: a job's counts outlive it.
         return self
 
     def metric(self, daemon, series, label=""):
@@ -93,23 +91,16 @@ class Run:
         return sums
 
     def fired(self, daemon):
-        """How often the daemon's failpoints did something, but for the one that makes the job's end slow."""
-        fired = "paramd_failpoint_fired_total"
-        apart = self.metric(daemon, fired, f'name="{SLOW_END[0]}"') if self.cluster.slow_end else 0
-        return self.metric(daemon, fired) - apart
+        """How often the daemon's failpoints did something."""
+        return self.metric(daemon, "paramd_failpoint_fired_total")
 
 
 class FaultCluster(Cluster):
-    """`failpoints`: rules by daemon name, for its first start. `proxied`: workers reach servers through `proxies`.
-    `slow_end`: jobs last a while longer than their training, so that metrics are seen with all of it in them."""
+    """`failpoints`: rules by daemon name, for its first start. `proxied`: workers reach servers through `proxies`."""
 
-    def __init__(self, failpoints=None, proxied=False, slow_end=None, **options):
+    def __init__(self, failpoints=None, proxied=False, **options):
         self._failpoints = dict(failpoints or {})
         self._proxied = proxied
-        self.slow_end = proxied if slow_end is None else slow_end
-        if self.slow_end:
-            rules = self._failpoints.get("server-0", "")
-            self._failpoints["server-0"] = ";".join(filter(None, (rules, "=".join(SLOW_END))))
         self.proxies = {}
         # One connection a server, and checksums, as between hosts: the proxies are to be seen.
         options.setdefault("worker_flags", ("--transport", "tcp", "--checksum", "always", "--streams-per-server", "1"))

@@ -12,10 +12,16 @@ WorkerChange Loss() {
 
 SlotAssignment Before() { return SlotAssignment(true, {.worker_index = 0, .workers = 3, .slots = {0, 2}}); }
 
-TEST(SlotAssignmentTest, TheOpenStepKeepsItsSlotsAndTheNextHasTheNewOnes) {
+// The news comes while this worker is in step 5, too.
+SlotAssignment AfterTheLoss() {
   SlotAssignment slots = Before();
   slots.Enter(5);
   slots.Apply(Loss(), 6);
+  return slots;
+}
+
+TEST(SlotAssignmentTest, TheOpenStepKeepsItsSlotsAndTheNextHasTheNewOnes) {
+  SlotAssignment slots = AfterTheLoss();
   slots.Enter(5);
   EXPECT_EQ(slots.part().slots.count, 2u);
   EXPECT_EQ(slots.part().workers, 3u);
@@ -51,9 +57,7 @@ TEST(SlotAssignmentTest, NewsForTheStepBefore) {
 }
 
 TEST(SlotAssignmentTest, AnotherLossInTheSameStepAddsWhatIsNotDone) {
-  SlotAssignment slots = Before();
-  slots.Enter(5);
-  slots.Apply(Loss(), 6);
+  SlotAssignment slots = AfterTheLoss();
   slots.Done(5, 4);
   WorkerChange second = Loss();
   second.part = {.worker_index = 0, .workers = 1, .slots = {0, 6}};
@@ -67,9 +71,7 @@ TEST(SlotAssignmentTest, AnotherLossInTheSameStepAddsWhatIsNotDone) {
 }
 
 TEST(SlotAssignmentTest, InALaterStepNothingIsDoneYet) {
-  SlotAssignment slots = Before();
-  slots.Enter(5);
-  slots.Apply(Loss(), 6);
+  SlotAssignment slots = AfterTheLoss();
   slots.Done(5, 4);
   slots.Enter(6);
   WorkerChange second = Loss();

@@ -66,8 +66,8 @@ std::unique_ptr<WorkerJobMetrics> WorkerMetrics::ForJob(const std::string& job_i
 TrafficMetrics::~TrafficMetrics() {
   for (const Series& series : series_) {
     if (series.wire == nullptr) continue;
-    family_.Remove(series.wire);
-    family_.Remove(series.raw);
+    keeper_.Remove(family_, series.wire);
+    keeper_.Remove(family_, series.raw);
   }
 }
 
@@ -80,7 +80,7 @@ void TrafficMetrics::Observe(const Totals& totals) {
       const auto add = [&](const char* stage) {
         prometheus::Labels all = labels;
         all["stage"] = stage;
-        return &family_.Add(all);
+        return &keeper_.Add(family_, all);
       };
       series = {.wire = add("wire"), .raw = add("raw")};
     }
@@ -92,40 +92,41 @@ void TrafficMetrics::Observe(const Totals& totals) {
 
 WorkerJobMetrics::WorkerJobMetrics(WorkerMetrics& metrics, const std::string& job_id)
     : metrics_(metrics),
-      steps_(metrics.steps_.Add({{"train_job", job_id}})),
-      samples_(metrics.samples_.Add({{"train_job", job_id}})),
-      tokens_(metrics.tokens_.Add({{"train_job", job_id}})),
-      loss_(metrics.loss_.Add({{"train_job", job_id}})),
-      pushed_bytes_(metrics.pushed_bytes_, job_id),
-      pulled_bytes_(metrics.pulled_bytes_, job_id),
-      retries_(metrics.retries_.Add({{"train_job", job_id}})),
-      reconnections_(metrics.reconnections_.Add({{"train_job", job_id}})),
-      refusals_(metrics.refusals_.Add({{"train_job", job_id}})),
-      in_flight_bytes_(metrics.in_flight_bytes_.Add({{"train_job", job_id}})),
-      non_finite_loss_(metrics.non_finite_.Add({{"train_job", job_id}, {"where", "loss"}})),
-      non_finite_gradient_(metrics.non_finite_.Add({{"train_job", job_id}, {"where", "grad"}})) {
+      steps_(metrics.series_.Add(metrics.steps_, {{"train_job", job_id}})),
+      samples_(metrics.series_.Add(metrics.samples_, {{"train_job", job_id}})),
+      tokens_(metrics.series_.Add(metrics.tokens_, {{"train_job", job_id}})),
+      loss_(metrics.series_.Add(metrics.loss_, {{"train_job", job_id}})),
+      pushed_bytes_(metrics.series_, metrics.pushed_bytes_, job_id),
+      pulled_bytes_(metrics.series_, metrics.pulled_bytes_, job_id),
+      retries_(metrics.series_.Add(metrics.retries_, {{"train_job", job_id}})),
+      reconnections_(metrics.series_.Add(metrics.reconnections_, {{"train_job", job_id}})),
+      refusals_(metrics.series_.Add(metrics.refusals_, {{"train_job", job_id}})),
+      in_flight_bytes_(metrics.series_.Add(metrics.in_flight_bytes_, {{"train_job", job_id}})),
+      non_finite_loss_(metrics.series_.Add(metrics.non_finite_, {{"train_job", job_id}, {"where", "loss"}})),
+      non_finite_gradient_(metrics.series_.Add(metrics.non_finite_, {{"train_job", job_id}, {"where", "grad"}})) {
   for (int i = 0; i < kPhases; ++i) {
-    step_duration_[i] = &metrics.step_duration_.Add(
-        {{"train_job", job_id}, {"device", metrics.device_}, {"phase", kPhaseNames[i]}}, kStepBuckets);
+    step_duration_[i] = &metrics.series_.Add(
+        metrics.step_duration_, {{"train_job", job_id}, {"device", metrics.device_}, {"phase", kPhaseNames[i]}},
+        kStepBuckets);
   }
   for (int i = 0; i < kStreamTransports; ++i) {
-    streams_[i] = &metrics.streams_.Add({{"train_job", job_id}, {"transport", kTransportNames[i]}});
+    streams_[i] = &metrics.series_.Add(metrics.streams_, {{"train_job", job_id}, {"transport", kTransportNames[i]}});
   }
 }
 
 WorkerJobMetrics::~WorkerJobMetrics() {
-  for (prometheus::Histogram* histogram : step_duration_) metrics_.step_duration_.Remove(histogram);
-  metrics_.steps_.Remove(&steps_);
-  metrics_.samples_.Remove(&samples_);
-  metrics_.tokens_.Remove(&tokens_);
-  metrics_.loss_.Remove(&loss_);
-  metrics_.retries_.Remove(&retries_);
-  metrics_.reconnections_.Remove(&reconnections_);
-  metrics_.refusals_.Remove(&refusals_);
-  metrics_.in_flight_bytes_.Remove(&in_flight_bytes_);
-  for (prometheus::Gauge* gauge : streams_) metrics_.streams_.Remove(gauge);
-  metrics_.non_finite_.Remove(&non_finite_loss_);
-  metrics_.non_finite_.Remove(&non_finite_gradient_);
+  for (prometheus::Histogram* histogram : step_duration_) metrics_.series_.Remove(metrics_.step_duration_, histogram);
+  metrics_.series_.Remove(metrics_.steps_, &steps_);
+  metrics_.series_.Remove(metrics_.samples_, &samples_);
+  metrics_.series_.Remove(metrics_.tokens_, &tokens_);
+  metrics_.series_.Remove(metrics_.loss_, &loss_);
+  metrics_.series_.Remove(metrics_.retries_, &retries_);
+  metrics_.series_.Remove(metrics_.reconnections_, &reconnections_);
+  metrics_.series_.Remove(metrics_.refusals_, &refusals_);
+  metrics_.series_.RemoveNow(metrics_.in_flight_bytes_, &in_flight_bytes_);
+  for (prometheus::Gauge* gauge : streams_) metrics_.series_.RemoveNow(metrics_.streams_, gauge);
+  metrics_.series_.Remove(metrics_.non_finite_, &non_finite_loss_);
+  metrics_.series_.Remove(metrics_.non_finite_, &non_finite_gradient_);
 }
 
 void WorkerJobMetrics::Observe(const StepReport& report, const ParameterClientStats& stats) {

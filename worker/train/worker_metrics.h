@@ -1,7 +1,7 @@
-// The worker's metric families and, per job, their series, which end with the job.
+// The worker's metric families and, per job, their series, whose counts linger for a while after it (SeriesKeeper).
 //
 //   WorkerMetrics metrics(*registry, "cpu");
-//   std::unique_ptr<WorkerJobMetrics> job = metrics.ForJob("gpt-a1b2c3");      // Series removed when it is destroyed.
+//   std::unique_ptr<WorkerJobMetrics> job = metrics.ForJob("gpt-a1b2c3");
 //   job->Observe(step_report, client->stats());
 //
 // WorkerMetrics is thread safe; a WorkerJobMetrics belongs to its training thread and must not outlive the
@@ -14,6 +14,7 @@
 #include <string>
 #include <utility>
 
+#include "common/metrics/series_keeper.h"
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
 #include "prometheus/gauge.h"
@@ -34,11 +35,14 @@ class WorkerMetrics {
 
   std::unique_ptr<WorkerJobMetrics> ForJob(const std::string& job_id);
   void SetJobs(int jobs) { jobs_.Set(jobs); }
+  // Of the jobs' series.
+  SeriesKeeper& series() { return series_; }
 
  private:
   friend class WorkerJobMetrics;
 
   const std::string device_;
+  SeriesKeeper series_;
   prometheus::Gauge& jobs_;
   prometheus::Family<prometheus::Histogram>& step_duration_;
   prometheus::Family<prometheus::Counter>& steps_;
@@ -60,8 +64,8 @@ class TrafficMetrics {
  public:
   using Totals = std::array<Traffic, v1::Codec_ARRAYSIZE>;
 
-  TrafficMetrics(prometheus::Family<prometheus::Counter>& family, std::string job_id)
-      : family_(family), job_id_(std::move(job_id)) {}
+  TrafficMetrics(SeriesKeeper& keeper, prometheus::Family<prometheus::Counter>& family, std::string job_id)
+      : keeper_(keeper), family_(family), job_id_(std::move(job_id)) {}
   ~TrafficMetrics();
   TrafficMetrics(const TrafficMetrics&) = delete;
   TrafficMetrics& operator=(const TrafficMetrics&) = delete;
@@ -74,6 +78,7 @@ class TrafficMetrics {
     prometheus::Counter* raw = nullptr;
   };
 
+  SeriesKeeper& keeper_;
   prometheus::Family<prometheus::Counter>& family_;
   const std::string job_id_;
   std::array<Series, v1::Codec_ARRAYSIZE> series_;

@@ -65,7 +65,7 @@ TEST(WorkerMetricsTest, CountsStepsAndTakesDifferencesOfTotals) {
   EXPECT_THAT(text, HasSubstr("_seconds_sum{device=\"cpu\",phase=\"pull\",train_job=\"job-1\"} 0.006\n"));
 }
 
-TEST(WorkerMetricsTest, SeriesEndWithTheJob) {
+TEST(WorkerMetricsTest, CountsLingerWhenTheJobHasEnded) {
   prometheus::Registry registry;
   WorkerMetrics metrics(registry, "cpu");
   metrics.SetJobs(1);
@@ -76,9 +76,13 @@ TEST(WorkerMetricsTest, SeriesEndWithTheJob) {
   one->Observe({}, stats);
   two->Observe({}, stats);
   one.reset();
+  EXPECT_THAT(Text(registry), HasSubstr("paramd_worker_steps_total{train_job=\"job-1\"} 1\n"));
+  EXPECT_THAT(Text(registry), Not(HasSubstr("paramd_worker_in_flight_bytes{train_job=\"job-1\"}")));
+  metrics.series().Expire(absl::Now() + kSeriesLinger);
   EXPECT_THAT(Text(registry), Not(HasSubstr("job-1")));
   EXPECT_THAT(Text(registry), HasSubstr("job-2"));
   two.reset();
+  metrics.series().Expire(absl::Now() + kSeriesLinger);
   EXPECT_THAT(Text(registry), Not(HasSubstr("train_job")));
   EXPECT_THAT(Text(registry), HasSubstr("paramd_worker_jobs 1\n"));
 }
