@@ -1,20 +1,16 @@
 // Whole command lines against a fake cluster: output, messages, exit codes.
 #include "client/paramctl.h"
 
-#include <filesystem>
-#include <fstream>
-#include <map>
-#include <sstream>
+#include <cstdint>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "client/environment.h"
 #include "client/exit_code.h"
-#include "client/fake_cluster.h"
+#include "client/paramctl_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -27,143 +23,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-struct Outcome {
-  int code = -1;
-  std::string out;
-  std::string err;
-};
-
-constexpr char kSpec[] =
-    "name: tiny\n"
-    "model: {mlp: {widths: [4, 3, 2]}}\n"
-    "data: {idx: {train_images: a.gz, train_labels: b.gz}}\n"
-    "training: {steps: 10}\n"
-    "optimizer: {learning_rate: 0.1}\n";
-
-v1::Job MakeJob(const std::string& id, v1::JobState state, uint64_t step = 0) {
-  v1::Job job;
-  job.set_job_id(id);
-  job.set_state(state);
-  job.mutable_progress()->set_step(step);
-  job.mutable_progress()->set_total_steps(10);
-  job.mutable_progress()->set_loss(1.5);
-  return job;
-}
-
-v1::WatchJobResponse JobUpdate(const v1::Job& job) {
-  v1::WatchJobResponse update;
-  *update.mutable_job() = job;
-  return update;
-}
-
-v1::WatchJobResponse EventUpdate(uint64_t sequence, const std::string& reason, v1::JobState state) {
-  v1::WatchJobResponse update;
-  update.mutable_event()->set_job_id("a-1");
-  update.mutable_event()->set_sequence(sequence);
-  update.mutable_event()->set_reason(reason);
-  update.mutable_event()->set_state(state);
-  return update;
-}
-
-WatchScript EndsAs(v1::JobState state) {
-  return {.updates = {JobUpdate(MakeJob("a-1", v1::JOB_STATE_RUNNING, 4)),
-                      EventUpdate(1, "SUBMITTED", v1::JOB_STATE_PENDING), EventUpdate(2, "OVER", state),
-                      JobUpdate(MakeJob("a-1", state, 10))}};
-}
-
-class ParamctlTest : public ::testing::Test {
- protected:
-  // Runs against the fake cluster unless the arguments name another coordinator.
-  Outcome Run(std::vector<std::string> arguments, const std::string& input = "") {
-    if (default_coordinator_) arguments.insert(arguments.begin(), absl::StrCat("--coordinator=", cluster_.address()));
-    std::istringstream in(input);
-    std::ostringstream out;
-    std::ostringstream err;
-    RealClock clock;
-    Environment environment{.in = in, .out = out, .err = err, .clock = clock, .interrupt = interrupt_};
-    environment.variable = [this](const std::string& name) { return variables_[name]; };
-    environment.reconnect_for = absl::Seconds(3);
-    environment.terminal = terminal_;
-    const int code = RunParamctl(arguments, environment);
-    return {code, out.str(), err.str()};
-  }
-
-  std::string WriteFile(const std::string& name, const std::string& text) {
-    const std::string path = absl::StrCat(::testing::TempDir(), "/", name);
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-    std::ofstream(path) << text;
-    return path;
-  }
-
-  FakeCluster cluster_;
-  ManualInterrupt interrupt_;
-  std::map<std::string, std::string> variables_;
-  bool default_coordinator_ = true;
-  bool terminal_ = false;
-};
-
-v1::ListCheckpointsResponse Checkpoints(const std::vector<std::pair<uint64_t, v1::CheckpointState>>& checkpoints,
-                                        const std::string& message = "") {
-  v1::ListCheckpointsResponse list;
-  for (const auto& [step, state] : checkpoints) {
-    v1::Checkpoint& checkpoint = *list.add_checkpoints();
-    checkpoint.set_step(step);
-    checkpoint.set_state(state);
-    checkpoint.set_bytes(2048);
-    checkpoint.set_directory(absl::StrCat("/out/a-1/checkpoints/", step));
-    checkpoint.set_message(message);
-  }
-  return list;
-}
-
-constexpr v1::CheckpointState kWriting = v1::CHECKPOINT_STATE_WRITING;
-constexpr v1::CheckpointState kCommitted = v1::CHECKPOINT_STATE_COMMITTED;
-
-TEST_F(ParamctlTest, CheckpointsAreWaitedFor) {
-  cluster_.SetCheckpoints({Checkpoints({{10, kCommitted}, {15, kWriting}}),
-                           Checkpoints({{10, kCommitted}, {17, kWriting}}),
-                           Checkpoints({{10, kCommitted}, {17, kCommitted}})});
-  Outcome created = Run({"checkpoint", "create", "a-1"});
-  EXPECT_EQ(created.code, kExitOk) << created.err;
-  EXPECT_THAT(created.out, AllOf(HasSubstr("17    COMMITTED  2.0 KiB"), HasSubstr("/out/a-1/checkpoints/17")));
-  cluster_.SetCheckpoints({Checkpoints({{17, v1::CHECKPOINT_STATE_FAILED}}, "disk full")});
-  created = Run({"checkpoint", "create", "a-1"});
-  EXPECT_EQ(created.code, kExitUnavailable);
-  EXPECT_THAT(created.err, HasSubstr("disk full"));
-  created = Run({"checkpoint", "create", "a-1", "--no-wait"});
-  EXPECT_EQ(created.code, kExitOk);
-  EXPECT_THAT(created.out, HasSubstr("15    WRITING"));
-  cluster_.SetCheckpoints({Checkpoints({{15, kWriting}})});
-  created = Run({"checkpoint", "create", "a-1", "--timeout", "10ms"});
-  EXPECT_EQ(created.code, kExitUnavailable);
-  EXPECT_EQ(Run({"checkpoint", "list", "a-1"}).out.substr(0, 4), "STEP");
-}
-
-TEST_F(ParamctlTest, CheckpointsAreVerifiedAndDeleted) {
-  cluster_.SetCheckpoints({Checkpoints({{20, v1::CHECKPOINT_STATE_VERIFYING}}), Checkpoints({{20, kCommitted}})});
-  EXPECT_EQ(Run({"checkpoint", "verify", "a-1"}).code, kExitOk);
-  cluster_.SetCheckpoints({Checkpoints({{20, v1::CHECKPOINT_STATE_CORRUPT}}, "chunk 3")});
-  const Outcome corrupt = Run({"checkpoint", "verify", "a-1", "20"});
-  EXPECT_EQ(corrupt.code, kExitError);
-  EXPECT_THAT(corrupt.err, HasSubstr("chunk 3"));
-  cluster_.SetCheckpoints({Checkpoints({{20, v1::CHECKPOINT_STATE_DELETING}}), Checkpoints({})});
-  EXPECT_EQ(Run({"checkpoint", "delete", "a-1", "20", "--force"}).code, kExitOk);
-  EXPECT_EQ(Run({"checkpoint", "delete", "a-1"}).code, kExitUsage);
-  EXPECT_EQ(Run({"checkpoint", "verify", "a-1", "0"}).code, kExitUsage);
-  EXPECT_EQ(Run({"checkpoint"}).code, kExitUsage);
-  EXPECT_THAT(cluster_.checkpoint_calls(), ElementsAre("verify 0", "verify 20", "delete 20 force"));
-}
-
-TEST_F(ParamctlTest, PauseResumeAndRestore) {
-  cluster_.SetJob(MakeJob("a-1", v1::JOB_STATE_PAUSED));
-  EXPECT_EQ(Run({"pause", "a-1"}).out, "job a-1 PAUSED (UNSPECIFIED)\n");
-  EXPECT_EQ(Run({"resume", "a-1"}).code, kExitOk);
-  EXPECT_EQ(Run({"checkpoint", "restore", "a-1", "20"}).code, kExitOk);
-  EXPECT_EQ(Run({"resume", "b-2"}).code, kExitNotFound);
-  EXPECT_THAT(cluster_.checkpoint_calls(), ElementsAre("pause", "resume 0", "resume 20", "resume 0"));
-  EXPECT_EQ(Run({"submit", "-f", "-", "--restore-from", "/out/a-1"}, kSpec).code, kExitOk);
-  EXPECT_EQ(cluster_.last_submit().restore_from(), "/out/a-1");
-}
+class ParamctlTest : public ParamctlFixture {};
 
 TEST_F(ParamctlTest, UsageErrorsAreCode2WithASuggestion) {
   struct Case {
@@ -338,94 +198,6 @@ TEST_F(ParamctlTest, ListReadsAllPagesAndFilters) {
   for (int i = 0; i < 5; ++i) EXPECT_THAT(all.out, HasSubstr(absl::StrCat("job-", i)));
   const Outcome failed = Run({"list", "--state=failed", "-o", "json"});
   EXPECT_EQ(nlohmann::json::parse(failed.out)["jobs"].size(), 1);
-}
-
-TEST_F(ParamctlTest, WatchEndsWithTheCodeOfTheJob) {
-  cluster_.SetJob(MakeJob("a-1", v1::JOB_STATE_RUNNING));
-  for (const auto& [state, code] :
-       std::vector<std::pair<v1::JobState, int>>{{v1::JOB_STATE_SUCCEEDED, kExitOk},
-                                                 {v1::JOB_STATE_FAILED, kExitJobFailed},
-                                                 {v1::JOB_STATE_CANCELLED, kExitJobCancelled}}) {
-    cluster_.AddWatchScript(EndsAs(state));
-    const Outcome outcome = Run({"watch", "a-1"});
-    EXPECT_EQ(outcome.code, code) << outcome.err;
-    EXPECT_THAT(outcome.out, AllOf(HasSubstr("SUBMITTED"), HasSubstr("step 4/10  loss 1.5000"), HasSubstr("job a-1 ")));
-    EXPECT_THAT(outcome.out, Not(HasSubstr("\r"))) << "no redrawing in a pipe";
-  }
-}
-
-TEST_F(ParamctlTest, SubmitWatchPrintsOneJsonObjectPerLine) {
-  cluster_.SetJob(MakeJob("a-1", v1::JOB_STATE_RUNNING));
-  cluster_.AddWatchScript(EndsAs(v1::JOB_STATE_FAILED));
-  const Outcome outcome = Run({"submit", "-f", "-", "--watch", "-o", "json"}, kSpec);
-  EXPECT_EQ(outcome.code, kExitJobFailed);
-  std::istringstream lines(outcome.out);
-  std::vector<std::string> kinds;
-  for (std::string line; std::getline(lines, line);)
-    kinds.push_back(nlohmann::json::parse(line).contains("job") ? "job" : "event");
-  EXPECT_THAT(kinds, ElementsAre("job", "event", "event", "job"));
-}
-
-TEST_F(ParamctlTest, WatchResumesAfterTheLastEventWhenTheStreamBreaks) {
-  cluster_.SetJob(MakeJob("a-1", v1::JOB_STATE_RUNNING));
-  cluster_.AddWatchScript({.updates = {EventUpdate(1, "SUBMITTED", v1::JOB_STATE_PENDING),
-                                       EventUpdate(2, "STARTED", v1::JOB_STATE_RUNNING)},
-                           .end = {grpc::StatusCode::UNAVAILABLE, "going down"}});
-  cluster_.AddWatchScript({.updates = {EventUpdate(3, "OVER", v1::JOB_STATE_SUCCEEDED),
-                                       JobUpdate(MakeJob("a-1", v1::JOB_STATE_SUCCEEDED, 10))}});
-  const Outcome outcome = Run({"watch", "a-1"});
-  EXPECT_EQ(outcome.code, kExitOk);
-  EXPECT_THAT(cluster_.watch_sequences(), ElementsAre(0, 2));
-  EXPECT_THAT(outcome.err, HasSubstr("lost the coordinator"));
-}
-
-TEST_F(ParamctlTest, FirstInterruptDetachesWithAHint) {
-  cluster_.SetJob(MakeJob("a-1", v1::JOB_STATE_RUNNING));
-  cluster_.AddWatchScript({.updates = {EventUpdate(1, "STARTED", v1::JOB_STATE_RUNNING)}, .end = {}, .hang = true});
-  std::thread presser([this] {
-    while (cluster_.watch_sequences().empty()) absl::SleepFor(absl::Milliseconds(5));
-    EXPECT_TRUE(interrupt_.Raise());
-  });
-  const Outcome outcome = Run({"watch", "a-1"});
-  presser.join();
-  EXPECT_EQ(outcome.code, kExitInterrupted);
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("detached"), HasSubstr("paramctl cancel a-1")));
-}
-
-TEST_F(ParamctlTest, WaitKnowsReachedMissedAndTimedOut) {
-  cluster_.SetJob(MakeJob("a-1", v1::JOB_STATE_RUNNING));
-  const auto wait = [this](v1::JobState end, const std::string& wanted) {
-    cluster_.AddWatchScript(EndsAs(end));
-    return Run({"wait", "a-1", absl::StrCat("--for=state=", wanted)}).code;
-  };
-  EXPECT_EQ(wait(v1::JOB_STATE_SUCCEEDED, "SUCCEEDED"), kExitOk);
-  EXPECT_EQ(wait(v1::JOB_STATE_FAILED, "failed"), kExitOk);
-  EXPECT_EQ(wait(v1::JOB_STATE_SUCCEEDED, "RUNNING"), kExitOk);
-  EXPECT_EQ(wait(v1::JOB_STATE_FAILED, "SUCCEEDED"), kExitJobFailed);
-  EXPECT_EQ(wait(v1::JOB_STATE_CANCELLED, "SUCCEEDED"), kExitJobCancelled);
-  EXPECT_EQ(wait(v1::JOB_STATE_SUCCEEDED, "FAILED"), kExitConflict);
-  cluster_.AddWatchScript({.updates = {JobUpdate(MakeJob("a-1", v1::JOB_STATE_RUNNING))}, .end = {}, .hang = true});
-  const Outcome late = Run({"wait", "a-1", "--timeout", "200ms"});
-  EXPECT_EQ(late.code, kExitTimeout);
-  EXPECT_THAT(late.err, HasSubstr("did not reach SUCCEEDED within 200ms"));
-}
-
-TEST_F(ParamctlTest, EventsStopAtTheLastOneOfARunningJob) {
-  v1::Job job = MakeJob("a-1", v1::JOB_STATE_RUNNING);
-  job.set_last_event_sequence(2);
-  cluster_.SetJob(job);
-  const WatchScript script = {.updates = {JobUpdate(job), EventUpdate(1, "SUBMITTED", v1::JOB_STATE_PENDING),
-                                          EventUpdate(2, "STARTED", v1::JOB_STATE_RUNNING)},
-                              .end = {},
-                              .hang = true};
-  cluster_.AddWatchScript(script);
-  const Outcome events = Run({"events", "a-1"});
-  EXPECT_EQ(events.code, kExitOk);
-  EXPECT_THAT(events.out, AllOf(HasSubstr("SUBMITTED"), HasSubstr("STARTED")));
-  cluster_.AddWatchScript(script);
-  const Outcome description = Run({"describe", "a-1"});
-  EXPECT_EQ(description.code, kExitOk);
-  EXPECT_GT(description.out.find("STARTED"), description.out.find("Events:")) << "events come last";
 }
 
 TEST_F(ParamctlTest, CancelDeleteAndMissingJobs) {

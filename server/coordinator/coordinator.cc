@@ -110,7 +110,8 @@ void Coordinator::Commit(ActiveJob& job, JobRecord next) {
     if (now.state() == v1::JOB_STATE_RUNNING) {
       job.tracker.clear();  // Of an earlier life, when the job was resumed.
       job.tracker.emplace_back(job.record);
-      metrics_.QueueWait(FromTimestamp(now.start_time()) - FromTimestamp(now.create_time()));
+      const bool first = now.generation() == 1;  // Else it waited for something else: to be resumed, for a server.
+      if (first) metrics_.QueueWait(FromTimestamp(now.start_time()) - FromTimestamp(now.create_time()));
     }
     if (IsTerminal(now.state())) {
       metrics_.JobCompleted(now.state());

@@ -15,9 +15,6 @@ namespace {
 using coordinator::Outcome;
 using coordinator::Participant;
 
-// "FAILED" of JOB_STATE_FAILED.
-std::string StateName(v1::JobState state) { return v1::JobState_Name(state).substr(sizeof("JOB_STATE_") - 1); }
-
 std::string PlacementMessage(const v1::Placement& placement) {
   const auto server_name = [](std::string* out, const v1::ServerPlacement& s) { absl::StrAppend(out, s.node_id()); };
   const auto worker_name = [](std::string* out, const v1::WorkerPlacement& w) {
@@ -38,6 +35,8 @@ std::string CancelledMessage(const v1::Job& job, bool untrained) {
 std::string Describe(const NodeRef& node) {
   return absl::StrCat(node.role == v1::NODE_ROLE_SERVER ? "server" : "worker", " ", node.node_id);
 }
+
+std::string StateName(v1::JobState state) { return v1::JobState_Name(state).substr(sizeof("JOB_STATE_") - 1); }
 
 bool IsActivePhase(v1::JobPhase phase) {
   return phase >= v1::JOB_PHASE_PREPARING_SERVERS && phase <= v1::JOB_PHASE_SAVING;
@@ -203,7 +202,10 @@ void JobMachine::OnWaiting(const std::string& reason, const std::string& message
 }
 
 void JobMachine::OnUnschedulable(const absl::Status& error) {
-  if (job().state() == v1::JOB_STATE_PENDING) Fail(error);
+  if (job().state() != v1::JOB_STATE_PENDING) return;
+  // It ran once: the servers that it needs may come back.
+  if (record_.recovery().attempts() > 0) return OnWaiting("INSUFFICIENT_MEMORY", std::string(error.message()));
+  Fail(error);
 }
 
 void JobMachine::OnPlaced(const v1::Placement& placement) {
@@ -251,7 +253,7 @@ void JobMachine::OnNodeLost(const NodeRef& node, const std::string& what) {
   if (!server && prepares && WorkersHere() > 0) return RestartPreparation(message);
   const absl::Status error = MakeError(absl::StatusCode::kUnavailable, server ? "SERVER_LOST" : "WORKER_LOST", message,
                                        {{"node", node.node_id}});
-  if (server) return RecoverOrFail(error, false);
+  if (server || prepares) return RecoverOrFail(error, false);
   Fail(error);
 }
 
@@ -309,21 +311,20 @@ absl::Status JobMachine::OnCancel(bool save) {
     return absl::OkStatus();
   }
   if (record_.pause_requested() && save) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, "JOB_PAUSING",
-                     absl::StrCat("job ", job().job_id(), " is being paused, which saves a checkpoint"),
-                     {{"jobId", job().job_id()}});
+    return Refused("JOB_PAUSING", "is being paused, which saves a checkpoint");
+  }
+  if (save && job().phase() == v1::JOB_PHASE_TRAINING && WorkersHere() == 0) {
+    return Refused("JOB_NOT_TRAINING", "waits for workers: there is no step they could stop at; cancel without saving");
   }
   record_.set_cancel_requested(true);
   record_.set_save_on_cancel(save);
   AddEvent("CANCEL_REQUESTED", save ? "cancel, saving the weights" : "cancel, not saving the weights");
   const bool trained = job().phase() == v1::JOB_PHASE_TRAINING || job().phase() == v1::JOB_PHASE_SAVING;
   if (!save || !trained) {
-    const bool untrained = !trained && job().phase() != v1::JOB_PHASE_STOPPING;
+    const bool untrained = !trained && job().phase() != v1::JOB_PHASE_STOPPING && job().progress().step() == 0;
     Release(MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", CancelledMessage(job(), untrained)));
   } else if (job().phase() == v1::JOB_PHASE_TRAINING) {
-    EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
-    SetReason("STOPPING", "waits for the workers to name the step they can stop at");
-    SendPhaseCommandsToAll();
+    BeginStopping();
   }
   return absl::OkStatus();
 }
@@ -374,7 +375,9 @@ void JobMachine::OnTick() {
         return Fail(MakeError(
             absl::StatusCode::kDeadlineExceeded, "CHECKPOINT_TIMEOUT",
             absl::StrCat("no checkpoint to pause from within ", absl::FormatDuration(options_.checkpoint_timeout), ": ",
-                         record_.has_failed_checkpoint() ? record_.failed_checkpoint().message() : names)));
+                         record_.failed_checkpoint().step() == record_.pending_checkpoint().step()
+                             ? record_.failed_checkpoint().message()
+                             : names)));
       }
       return Fail(MakeError(
           absl::StatusCode::kDeadlineExceeded, "SAVE_TIMEOUT",

@@ -69,10 +69,12 @@ struct JobEffects {
   std::vector<JobCommand> commands;  // Idempotent for the receiver.
 };
 
-// Whether the state is SUCCEEDED, FAILED or CANCELLED.
 // "worker w1", for messages.
 std::string Describe(const NodeRef& node);
+// "FAILED" of JOB_STATE_FAILED.
+std::string StateName(v1::JobState state);
 
+// Whether the state is SUCCEEDED, FAILED or CANCELLED.
 bool IsTerminal(v1::JobState state);
 // Whether nodes are at work on the job: from preparing to saving.
 bool IsActivePhase(v1::JobPhase phase);
@@ -96,8 +98,8 @@ class JobMachine {
   void OnNodeLost(const NodeRef& node, const std::string& what);
   // Whether the job counts on the node, as a participant that is not lost or one that is about to join.
   bool Involves(const NodeRef& node);
-  // A participant has a session again: sends the commands of the phase once more, or fails the job when the daemon no
-  // longer holds (`held`) what the phase needs.
+  // A participant has a session again: sends the commands of the phase once more, or takes the daemon for lost when it
+  // no longer holds (`held`) what the phase needs.
   void OnReconnected(const NodeRef& node, bool held);
   // kFailedPrecondition JOB_ALREADY_FINISHED when the job is over, or about to end another way.
   absl::Status OnCancel(bool save);
@@ -119,6 +121,8 @@ class JobMachine {
   // Whether OnCheckpointTick has something to do.
   static bool CheckpointDue(const coordinator::JobRecord& record, absl::Time now);
   void OnCheckpointTick();
+  // Whether it can be counted on, as far as is known.
+  static bool IsGood(const v1::Checkpoint& checkpoint);
   // Whether a server still reads or deletes one.
   static bool CheckpointBusy(const coordinator::JobRecord& record);
   // Oldest first; the one that is being taken, or the last one that failed, at the end.
@@ -161,6 +165,8 @@ class JobMachine {
   void OnPrepared(const NodeRef& from, coordinator::Participant& participant);
   void OnEvaluation(const NodeRef& from, const v1::Evaluation& evaluation);
   void CompleteEvaluation(const coordinator::PendingEvaluation& evaluation);
+  // All workers are to stop after a common step.
+  void BeginStopping();
   void OnStopPoint(coordinator::Participant& participant, uint64_t step);
   void OnFinished(const NodeRef& from, coordinator::Participant& participant, const v1::WorkerFinished& finished);
   void OnSaved(const NodeRef& from, const v1::WeightsSaved& saved);
@@ -193,6 +199,7 @@ class JobMachine {
   uint64_t NextPeriodicCheckpoint(uint64_t after) const;
   v1::Checkpoint* FindCheckpoint(uint64_t step);
   absl::StatusOr<v1::Checkpoint*> FindIdleCheckpoint(uint64_t step);
+  absl::Status NoCheckpoint(uint64_t step) const;
   void OnCheckpointReport(const NodeRef& from, uint64_t generation, const v1::CheckpointReport& report);
   void OnCheckpointTask(const v1::CheckpointReport& report);
   void OnCheckpointSelected(const v1::CheckpointReport& report);
@@ -211,6 +218,9 @@ class JobMachine {
   void FinishRecovery();
   // PENDING, with nothing of the last placement left.
   void Requeue();
+  // A job that recovers and turns out to have no checkpoint of its own starts as it once did. False when that is not
+  // what it is.
+  bool BeginAnew();
   // What the job is known to have reached is this step, once more.
   void Rewind(uint64_t step);
 

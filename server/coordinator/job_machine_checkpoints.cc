@@ -220,6 +220,8 @@ void JobMachine::OnCheckpointCommitted(const v1::CheckpointCommitted& committed)
   *checkpoint.mutable_create_time() = ToTimestamp(now_);
   record_.clear_pending_checkpoint();
   record_.clear_failed_checkpoint();
+  // From now on the newest one is of the life that somebody chose.
+  if (record_.has_restore()) record_.mutable_restore()->clear_step();
   auto& list = *record_.mutable_checkpoints();
   const auto gone = [&](const v1::Checkpoint& c) {
     return c.step() >= pending.step() ||
@@ -323,6 +325,7 @@ void JobMachine::OnCheckpointSelected(const v1::CheckpointReport& report) {
   if (job().phase() != v1::JOB_PHASE_PREPARING_SERVERS || !needs_selection()) return;
   if (report.has_failed()) {
     const absl::Status error = FromRpcStatus(report.failed());
+    if (ErrorReason(error) == "CHECKPOINT_NOT_FOUND" && BeginAnew()) return;
     return Fail(MakeError(error.code(), ErrorReason(error), absl::StrCat("cannot restore: ", error.message()),
                           GetErrorMetadata(error)));
   }
@@ -377,10 +380,14 @@ absl::StatusOr<v1::Checkpoint*> JobMachine::FindIdleCheckpoint(uint64_t step) {
                                : count == 0 ? nullptr
                                             : record_.mutable_checkpoints(count - 1);
   if (checkpoint != nullptr) return checkpoint;
-  return MakeError(
-      absl::StatusCode::kNotFound, "CHECKPOINT_NOT_FOUND",
-      absl::StrCat("job ", job().job_id(), " has no checkpoint", step == 0 ? "" : absl::StrCat(" of step ", step)),
-      {{"jobId", job().job_id()}});
+  return NoCheckpoint(step);
+}
+
+absl::Status JobMachine::NoCheckpoint(uint64_t step) const {
+  const std::string& job_id = record_.job().job_id();
+  return MakeError(absl::StatusCode::kNotFound, "CHECKPOINT_NOT_FOUND",
+                   absl::StrCat("job ", job_id, " has no checkpoint", step == 0 ? "" : absl::StrCat(" of step ", step)),
+                   {{"jobId", job_id}});
 }
 
 absl::StatusOr<v1::Checkpoint> JobMachine::OnVerifyCheckpoint(uint64_t step, const NodeRef& server) {
@@ -410,9 +417,7 @@ absl::StatusOr<v1::Checkpoint> JobMachine::OnDeleteCheckpoint(uint64_t step, boo
   if (checkpoint.state() == v1::CHECKPOINT_STATE_VERIFYING || in_use) {
     return Refused("CHECKPOINT_BUSY", absl::StrCat("is reading the checkpoint of step ", step));
   }
-  const auto good = std::count_if(record_.checkpoints().begin(), record_.checkpoints().end(), [](const auto& c) {
-    return c.state() != v1::CHECKPOINT_STATE_CORRUPT && c.state() != v1::CHECKPOINT_STATE_DELETING;
-  });
+  const auto good = std::count_if(record_.checkpoints().begin(), record_.checkpoints().end(), IsGood);
   if (!force && good == 1 && checkpoint.state() == v1::CHECKPOINT_STATE_COMMITTED) {
     return Refused("ONLY_CHECKPOINT", "has no other good checkpoint; delete it with --force");
   }
@@ -423,6 +428,10 @@ absl::StatusOr<v1::Checkpoint> JobMachine::OnDeleteCheckpoint(uint64_t step, boo
   message.mutable_checkpoint()->mutable_remove();
   Send(server, std::move(message));
   return checkpoint;
+}
+
+bool JobMachine::IsGood(const v1::Checkpoint& checkpoint) {
+  return checkpoint.state() != v1::CHECKPOINT_STATE_CORRUPT && checkpoint.state() != v1::CHECKPOINT_STATE_DELETING;
 }
 
 bool JobMachine::CheckpointBusy(const JobRecord& record) {

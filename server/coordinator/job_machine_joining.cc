@@ -109,8 +109,7 @@ absl::Status JobMachine::OnScale(uint32_t workers) {
                      absl::StrCat("workers: must be 1..", slots, ", the job's slots, got ", workers));
   }
   if (IsTerminal(job().state()) || (job().phase() == v1::JOB_PHASE_RELEASING && !recovering())) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, "JOB_ALREADY_FINISHED",
-                     absl::StrCat("job ", job().job_id(), " is over"), {{"jobId", job().job_id()}});
+    return Refused("JOB_ALREADY_FINISHED", "is over");
   }
   if (workers == WorkersWanted(job())) return absl::OkStatus();
   const uint32_t before = WorkersWanted(job());

@@ -173,6 +173,11 @@ void JobMachine::StartChange(absl::Span<const SlotRange> ranges) {
 }
 
 void JobMachine::WaitForWorkers() {
+  if (job().phase() != v1::JOB_PHASE_TRAINING) {  // Nobody joins a job that is to stop.
+    return Fail(
+        MakeError(absl::StatusCode::kUnavailable, "WORKER_LOST",
+                  absl::StrCat("all workers were lost while the job was to stop, at step ", job().progress().step())));
+  }
   effects_.changed = true;
   record_.clear_change();
   if (record_.has_workers_deadline()) return;

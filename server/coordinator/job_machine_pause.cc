@@ -5,6 +5,7 @@
 #include "common/base/error.h"
 #include "server/coordinator/job_machine.h"
 #include "server/coordinator/job_outcome.h"
+#include "server/coordinator/proto_time.h"
 
 namespace paramd {
 
@@ -15,6 +16,7 @@ absl::Status JobMachine::Refused(absl::string_view reason, const std::string& me
 }
 
 void JobMachine::RestoreFrom(const std::string& directory) {
+  record_.set_restore_from(directory);
   record_.mutable_restore()->set_from(directory);
   effects_.changed = true;
 }
@@ -26,12 +28,11 @@ absl::Status JobMachine::OnPause() {
   if (job().phase() != v1::JOB_PHASE_TRAINING) {
     return Refused("JOB_NOT_TRAINING", "is not in training: it cannot be paused");
   }
+  if (WorkersHere() == 0) return Refused("JOB_NOT_TRAINING", "waits for workers: there is no step they could stop at");
   record_.set_pause_requested(true);
   AddEvent("PAUSE_REQUESTED", "pause, with a checkpoint at a step that all workers reach");
   AbandonCheckpoint("the job is paused, with a checkpoint of its own");
-  EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
-  SetReason("STOPPING", "waits for the workers to name the step they can stop at");
-  SendPhaseCommandsToAll();
+  BeginStopping();
   return absl::OkStatus();
 }
 
@@ -40,7 +41,9 @@ void JobMachine::TakePauseCheckpoint(uint64_t step) {
   SetReason("CHECKPOINTING", absl::StrCat("waits for the servers to write a checkpoint of step ", step));
   AddEvent("TRAINING_STOPPED", absl::StrCat("all workers have stopped after ", step, " steps"));
   const v1::Checkpoint* existing = FindCheckpoint(step);
-  if (existing != nullptr && existing->state() == v1::CHECKPOINT_STATE_COMMITTED) {
+  const bool of_this_life =
+      existing != nullptr && FromTimestamp(existing->create_time()) >= FromTimestamp(job().start_time());
+  if (of_this_life && existing->state() == v1::CHECKPOINT_STATE_COMMITTED) {
     return Release(MakeOutcome(v1::JOB_STATE_PAUSED, "PAUSED",
                                absl::StrCat("paused at step ", step, "; paramctl resume ", job().job_id())));
   }
@@ -61,15 +64,12 @@ void JobMachine::FinishPause() {
 absl::Status JobMachine::OnResume(uint64_t step) {
   const v1::JobState state = job().state();
   if (state != v1::JOB_STATE_PAUSED && state != v1::JOB_STATE_FAILED && state != v1::JOB_STATE_CANCELLED) {
-    return Refused("JOB_NOT_RESUMABLE", absl::StrCat("is ", v1::JobState_Name(state).substr(sizeof("JOB_STATE_") - 1),
-                                                     "; only PAUSED, FAILED and CANCELLED jobs can be resumed"));
+    return Refused("JOB_NOT_RESUMABLE",
+                   absl::StrCat("is ", StateName(state), "; only PAUSED, FAILED and CANCELLED jobs can be resumed"));
   }
   const v1::Checkpoint* chosen = step == 0 ? nullptr : FindCheckpoint(step);
   if (record_.checkpoints().empty() || (step != 0 && chosen == nullptr)) {
-    return MakeError(
-        absl::StatusCode::kNotFound, "CHECKPOINT_NOT_FOUND",
-        absl::StrCat("job ", job().job_id(), " has no checkpoint", step == 0 ? "" : absl::StrCat(" of step ", step)),
-        {{"jobId", job().job_id()}});
+    return NoCheckpoint(step);
   }
   if (CheckpointBusy(record_)) return Refused("CHECKPOINT_BUSY", "has a checkpoint that is read or deleted");
   const std::string from = chosen != nullptr ? chosen->directory() : record_.checkpoint_directory();

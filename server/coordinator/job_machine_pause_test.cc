@@ -163,6 +163,24 @@ TEST_F(PauseTest, ADiskThatHasRoomAgainLetsItPause) {
   EXPECT_EQ(record_.job().state(), v1::JOB_STATE_PAUSED);
 }
 
+TEST_F(PauseTest, WithoutWorkersThereIsNoStepToStopAt) {
+  Train();
+  Lose(Worker());
+  Do([](JobMachine& m) {
+    EXPECT_THAT(m.OnPause(), StatusIs(absl::StatusCode::kFailedPrecondition, "JOB_NOT_TRAINING"));
+    EXPECT_THAT(m.OnCancel(true), StatusIs(absl::StatusCode::kFailedPrecondition, "JOB_NOT_TRAINING"));
+  });
+  ASSERT_OK(Cancel(false));
+}
+
+TEST_F(PauseTest, WorkersThatAreAllLostMeanwhileEndIt) {
+  Train();
+  Do([](JobMachine& m) { EXPECT_OK(m.OnPause()); });
+  Lose(Worker());
+  EXPECT_EQ(job().reason(), "WORKER_LOST");
+  EXPECT_EQ(job().phase(), v1::JOB_PHASE_RELEASING);
+}
+
 TEST_F(PauseTest, RefusedWhereThereIsNothingToPauseOrResume) {
   const auto expect = [&](auto call, absl::StatusCode code, const char* reason) {
     Do([&](JobMachine& m) { EXPECT_THAT(call(m), StatusIs(code, reason)); });

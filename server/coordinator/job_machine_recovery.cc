@@ -18,7 +18,7 @@ using coordinator::JobRecord;
 uint64_t NewestCheckpointStep(const JobRecord& record) {
   uint64_t newest = 0;
   for (const v1::Checkpoint& checkpoint : record.checkpoints()) {
-    if (checkpoint.state() != v1::CHECKPOINT_STATE_CORRUPT) newest = std::max<uint64_t>(newest, checkpoint.step());
+    if (JobMachine::IsGood(checkpoint)) newest = std::max<uint64_t>(newest, checkpoint.step());
   }
   return newest;
 }
@@ -45,16 +45,15 @@ void JobMachine::RecoverOrFail(const absl::Status& error, bool peer_unreachable)
 }
 
 void JobMachine::FinishRecovery() {
-  const bool checkpointed = NewestCheckpointStep(record_) > 0;
   coordinator::Restore restore;
-  // Without a checkpoint of its own it starts as it once was started.
-  if (record_.has_restore()) {
+  if (record_.restore().step() > 0) {  // Somebody has chosen it, and nothing newer has come of that.
     restore.set_from(record_.restore().from());
     restore.set_step(record_.restore().step());
-  }
-  if (checkpointed) {
+  } else if (record_.last_checkpoint_number() > 0) {
+    // One may be on the disk that nobody could tell of any more.
     restore.set_from(record_.checkpoint_directory());
-    restore.clear_step();
+  } else {
+    restore.set_from(record_.restore_from());
   }
   Requeue();
   if (restore.from().empty()) {
@@ -69,6 +68,22 @@ void JobMachine::FinishRecovery() {
   SetReason("RECOVERING", absl::StrCat("to go on from ", from));
   AddEvent("RECOVERING", absl::StrCat("goes on from ", from, "; attempt ", record_.recovery().attempts(), " of ",
                                       options_.max_recoveries, " to get beyond step ", record_.recovery().step()));
+}
+
+bool JobMachine::BeginAnew() {
+  if (record_.recovery().attempts() == 0 || record_.restore().step() != 0) return false;
+  if (record_.restore().from() == record_.restore_from()) return false;
+  record_.clear_restore();
+  record_.clear_next_checkpoint_step();
+  Rewind(0);
+  if (!record_.restore_from().empty()) record_.mutable_restore()->set_from(record_.restore_from());
+  AddEvent("RECOVERING", absl::StrCat("there is no checkpoint yet: from ",
+                                      record_.restore_from().empty() ? "the initial weights" : record_.restore_from()));
+  EnterPhase(v1::JOB_PHASE_PREPARING_SERVERS,
+             needs_selection() ? options_.checkpoint_timeout : options_.preparing_timeout);
+  SetReason("PREPARING_SERVERS", "waits for the servers to begin anew");
+  SendPhaseCommandsToAll();
+  return true;
 }
 
 void JobMachine::Requeue() {
@@ -88,6 +103,11 @@ void JobMachine::Requeue() {
 
 void JobMachine::Rewind(uint64_t step) {
   v1::JobProgress& progress = *job().mutable_progress();
+  const double part = progress.step() > step ? static_cast<double>(step) / static_cast<double>(progress.step()) : 1;
+  progress.set_samples(static_cast<uint64_t>(static_cast<double>(progress.samples()) * part));
+  progress.set_tokens(static_cast<uint64_t>(static_cast<double>(progress.tokens()) * part));
+  record_.set_base_samples(progress.samples());
+  record_.set_base_tokens(progress.tokens());
   progress.set_step(step);
   if (progress.validation_step() <= step) return;
   progress.clear_validation_loss();

@@ -83,12 +83,71 @@ TEST_F(RecoveryTest, WithoutACheckpointOfItsOwnItBeginsWhereItOnceDid) {
   EXPECT_EQ(job().progress().step(), 50u);
 }
 
-TEST_F(RecoveryTest, ACorruptCheckpointIsNoneToCountOn) {
+TEST_F(RecoveryTest, TheDiskKnowsWhetherACheckpointWasTaken) {
+  Train();
+  Tick();  // The commit may be done, and nobody there any more to tell of it.
+  Reach(12);
+  LoseServer(0);
+  EXPECT_EQ(record_.restore().from(), kDirectory);
+  Place();
+  Report(Server(0), [](v1::JobReport& r) {
+    r.mutable_checkpoint()->set_number(UINT64_MAX);
+    *r.mutable_checkpoint()->mutable_failed() =
+        ToRpcStatus(MakeError(absl::StatusCode::kNotFound, "CHECKPOINT_NOT_FOUND", "nothing there"));
+  });
+  EXPECT_EQ(job().phase(), v1::JOB_PHASE_PREPARING_SERVERS);
+  EXPECT_THAT(Commands(), ElementsAre("s0:prepare_server", "s1:prepare_server"));
+  EXPECT_FALSE(record_.has_restore());
+  EXPECT_EQ(job().progress().step(), 0u);
+  Train();
+}
+
+TEST_F(RecoveryTest, TheStepThatSomebodyChoseIsChosenAgain) {
+  options_.max_recoveries = 1;
   Train();
   Checkpoint();
-  record_.mutable_checkpoints(0)->set_state(v1::CHECKPOINT_STATE_CORRUPT);
+  Reach(20);
+  Checkpoint();
+  ASSERT_OK(Cancel(false));
+  ReleaseAll();
+  Do([](JobMachine& m) { EXPECT_OK(m.OnResume(10)); });
+  Select(10);
+  LoseServer(1);
+  EXPECT_EQ(record_.restore().step(), 10u);
+  Select(10);
+  Train();
+  Tick();
+  Commit();
+  Reach(31);
+  LoseServer(1);
+  EXPECT_EQ(record_.restore().step(), 0u);
+  EXPECT_EQ(record_.restore().from(), kDirectory);
+}
+
+TEST_F(RecoveryTest, WaitsForServersThatAreLargeEnough) {
+  Train();
   LoseServer(0);
-  EXPECT_FALSE(record_.has_restore());
+  Do([](JobMachine& m) { m.OnUnschedulable(absl::ResourceExhaustedError("no server has 20 GiB")); });
+  EXPECT_EQ(job().state(), v1::JOB_STATE_PENDING);
+  EXPECT_EQ(job().reason(), "INSUFFICIENT_MEMORY");
+}
+
+TEST_F(RecoveryTest, TheOnlyWorkerOfAJobThatPreparesItself) {
+  Place();
+  Lose(Worker());
+  ReleaseAll();
+  EXPECT_EQ(job().state(), v1::JOB_STATE_PENDING);
+}
+
+TEST_F(RecoveryTest, WhatTheLostStepsHadCountedIsCountedOnce) {
+  Train();
+  Checkpoint();
+  record_.mutable_job()->mutable_progress()->set_samples(2000);
+  Reach(20);
+  LoseServer(0);
+  Select(10);
+  EXPECT_EQ(job().progress().samples(), 1000u);
+  EXPECT_EQ(record_.base_samples(), 1000u);
 }
 
 TEST_F(RecoveryTest, InEveryPhase) {
@@ -160,6 +219,17 @@ TEST_F(RecoveryTest, CancelledWhileItLetsGo) {
   ReleaseAll();
   EXPECT_EQ(job().state(), v1::JOB_STATE_CANCELLED);
   EXPECT_EQ(job().message(), "cancelled at step 8; weights not saved");
+}
+
+TEST_F(RecoveryTest, AServerThatIsAnotherByNowIsLost) {
+  for (const char* reason : {"JOB_NOT_FOUND", "JOB_RELEASED", "LEASE_LOST"}) {
+    Train();
+    Report(Worker(0), [&](v1::JobReport& r) {
+      *r.mutable_failed() = ToRpcStatus(MakeError(absl::StatusCode::kNotFound, reason, "no such job here"));
+    });
+    ReleaseAll();
+    EXPECT_EQ(job().state(), v1::JOB_STATE_PENDING) << reason;
+  }
 }
 
 TEST_F(RecoveryTest, AServerThatCannotBeReachedIsAsGoodAsLost) {

@@ -19,6 +19,15 @@ using coordinator::PendingEvaluation;
 // Evaluations of which some worker's share is missing; the oldest is given up beyond this.
 constexpr int kMaxPendingEvaluations = 64;
 
+// Whether the failure says that a server is away, or is not the one any more that held the job: the loss of that server
+// explains it better, and what was lost with it can be computed again. Not when a disk or the data failed.
+bool ServerAway(const absl::Status& error) {
+  const std::string reason = ErrorReason(error);
+  if (reason.empty()) return absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error);
+  return reason == "SERVER_UNREACHABLE" || reason == "LEASE_LOST" || reason == "JOB_NOT_FOUND" ||
+         reason == "JOB_RELEASED";
+}
+
 }  // namespace
 
 void JobMachine::OnReport(const NodeRef& from, const v1::JobReport& report) {
@@ -152,6 +161,12 @@ void JobMachine::CompleteEvaluation(const PendingEvaluation& evaluation) {
                                         progress.validation_loss(), 100 * accuracy, count));
 }
 
+void JobMachine::BeginStopping() {
+  EnterPhase(v1::JOB_PHASE_STOPPING, options_.stopping_timeout);
+  SetReason("STOPPING", "waits for the workers to name the step they can stop at");
+  SendPhaseCommandsToAll();
+}
+
 void JobMachine::OnStopPoint(Participant& participant, uint64_t step) {
   if (job().phase() != v1::JOB_PHASE_STOPPING || record_.has_stop_step() || participant.has_stop_point()) return;
   participant.set_stop_point(std::min<uint64_t>(step, job().spec().training().steps()));
@@ -229,13 +244,11 @@ void JobMachine::OnFailed(const NodeRef& from, const google::rpc::Status& status
   if (reason.empty()) reason = from.role == v1::NODE_ROLE_SERVER ? "SERVER_FAILED" : "WORKER_FAILED";
   ErrorMetadata metadata = GetErrorMetadata(error);
   metadata["node"] = from.node_id;
-  const bool peer_unreachable = absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error);
+  const bool server_away = ServerAway(error);
   error = MakeError(error.code(), reason, absl::StrCat(Describe(from), ": ", error.message()), metadata);
-  // Of the transport, not of the disk or the data. One that could not even begin has most likely a wrong address or a
-  // firewall before it: that is for people to see.
-  const bool transport = peer_unreachable && (told.empty() || told == "SERVER_UNREACHABLE");
-  if (transport && job().phase() >= v1::JOB_PHASE_TRAINING) return RecoverOrFail(error, true);
-  Fail(error, peer_unreachable);
+  // One that could not even begin has most likely a wrong address or a firewall before it: that is for people to see.
+  if (server_away && job().phase() >= v1::JOB_PHASE_TRAINING) return RecoverOrFail(error, true);
+  Fail(error, server_away);
 }
 
 void JobMachine::OnReleased(Participant& participant) {

@@ -27,8 +27,8 @@ void ProgressTracker::OnWorkerProgress(int index, const v1::WorkerProgress& repo
   worker.training_seconds = std::max(worker.training_seconds, report.training_seconds());
   Measure(report, worker);
   AddLosses(worker, report, record);
+  SumWorkers(record);
   v1::JobProgress& progress = *record.mutable_job()->mutable_progress();
-  SumWorkers(progress);
   *progress.mutable_update_time() = ToTimestamp(now);
 }
 
@@ -82,7 +82,8 @@ void ProgressTracker::AddLosses(Worker& worker, const v1::WorkerProgress& report
   }
 }
 
-void ProgressTracker::SumWorkers(v1::JobProgress& progress) const {
+void ProgressTracker::SumWorkers(coordinator::JobRecord& record) const {
+  v1::JobProgress& progress = *record.mutable_job()->mutable_progress();
   uint64_t slowest = UINT64_MAX;
   uint64_t samples = departed_samples_;
   uint64_t tokens = departed_tokens_;
@@ -95,8 +96,8 @@ void ProgressTracker::SumWorkers(v1::JobProgress& progress) const {
   }
   // After a restart of the coordinator the sums start small again; what was known before still holds.
   progress.set_step(std::max<uint64_t>(progress.step(), slowest));
-  progress.set_samples(std::max<uint64_t>(progress.samples(), samples));
-  progress.set_tokens(std::max<uint64_t>(progress.tokens(), tokens));
+  progress.set_samples(std::max<uint64_t>(progress.samples(), record.base_samples() + samples));
+  progress.set_tokens(std::max<uint64_t>(progress.tokens(), record.base_tokens() + tokens));
   const uint64_t counted = counts_samples_ ? samples : tokens;
   const bool all = std::all_of(workers_.begin(), workers_.end(), [](const Worker& w) { return w.reported; });
   if (all && seconds > 0) progress.set_tokens_per_second(static_cast<double>(counted) / seconds);

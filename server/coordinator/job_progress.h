@@ -56,7 +56,7 @@ class ProgressTracker {
   static void Measure(const v1::WorkerProgress& report, Worker& worker);
 
   void AddLosses(Worker& worker, const v1::WorkerProgress& report, coordinator::JobRecord& record);
-  void SumWorkers(v1::JobProgress& progress) const;
+  void SumWorkers(coordinator::JobRecord& record) const;
 
   const uint64_t slots_;
   const double micro_batch_;

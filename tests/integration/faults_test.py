@@ -22,12 +22,12 @@ class FaultsTest(unittest.TestCase):
 
         return eventually(line, f"event {reason} of {job}", seconds)
 
-    def finished_alone(self, cluster, job, steps, **changes):
-        """The job's hash, and that of the same steps trained by one worker to whom nothing happens."""
+    def assert_same_bits_alone(self, cluster, job, **changes):
+        """The job ends with the weights of the same steps trained by one worker to whom nothing happens."""
         ended = cluster.wait(job, "JOB_STATE_SUCCEEDED", seconds=120)
-        reference = cluster.submit(mlp_spec(cluster.directory, steps=steps, **changes))
+        reference = cluster.submit(mlp_spec(cluster.directory, **changes))
         alone = cluster.wait(reference, "JOB_STATE_SUCCEEDED", seconds=120)
-        return ended["final_weights_sha256"], alone["final_weights_sha256"]
+        self.assertEqual(ended["final_weights_sha256"], alone["final_weights_sha256"])
 
     def test_killed_worker_is_replaced_by_the_others_without_another_bit(self):
         for steps, clip in ((3000, 0.0), (2000, 1.0)):
@@ -41,13 +41,11 @@ class FaultsTest(unittest.TestCase):
                 cluster.daemons["worker-1"].kill()
                 self.assertIn("worker-1", self.wait_event(cluster, job, "WORKER_LOST"))
                 self.wait_event(cluster, job, "GENERATION_CHANGED")
-                ours, alone = self.finished_alone(cluster, job, steps, **changes)
-                self.assertEqual(ours, alone)
+                self.assert_same_bits_alone(cluster, job, **changes)
 
     def test_workers_that_all_die_come_back_without_another_bit(self):
         with Cluster(servers=2, workers=2) as cluster:
-            steps = 3000
-            training = {"training": {"steps": steps, "slots": 5, "micro_batch": 16}}
+            training = {"training": {"steps": 3000, "slots": 5, "micro_batch": 16}}
             job = cluster.submit(mlp_spec(cluster.directory, workers=2, servers=2, **training))
             for round in range(3):
                 cluster.wait_step(job, cluster.step(job) + 20)
@@ -56,13 +54,11 @@ class FaultsTest(unittest.TestCase):
                 cluster.start_worker("worker-0")
                 cluster.start_worker("worker-1")
             self.wait_event(cluster, job, "WORKER_JOINED")
-            ours, alone = self.finished_alone(cluster, job, steps, **training)
-            self.assertEqual(ours, alone)
+            self.assert_same_bits_alone(cluster, job, **training)
 
     def test_job_grows_and_shrinks_without_another_bit(self):
         with Cluster(servers=1, workers=3) as cluster:
-            steps = 4000
-            training = {"training": {"steps": steps, "slots": 8, "micro_batch": 16}}
+            training = {"training": {"steps": 4000, "slots": 8, "micro_batch": 16}}
             job = cluster.submit(mlp_spec(cluster.directory, workers=1, **training))
             cluster.wait_step(job, 20)
             self.assertEqual(cluster.paramctl("scale", job, "--workers", "3").returncode, 0)
@@ -74,8 +70,7 @@ class FaultsTest(unittest.TestCase):
             refused = cluster.paramctl("scale", job, "--workers", "9")
             self.assertNotEqual(refused.returncode, 0)
             self.assertIn("1..8", refused.stderr)
-            ours, alone = self.finished_alone(cluster, job, steps, **training)
-            self.assertEqual(ours, alone)
+            self.assert_same_bits_alone(cluster, job, **training)
 
     def test_clocked_modes_go_on_without_a_killed_worker(self):
         for mode in ("ssp", "async"):
@@ -94,9 +89,8 @@ class FaultsTest(unittest.TestCase):
     def test_killed_servers_come_back_without_another_bit(self):
         for every_steps, killed in ((25, ("server-0", "server-1")), (0, ("server-1",))):
             with self.subTest(every_steps=every_steps), Cluster(servers=2, workers=2) as cluster:
-                steps = 3000
                 changes = {
-                    "training": {"steps": steps, "slots": 5, "micro_batch": 16},
+                    "training": {"steps": 3000, "slots": 5, "micro_batch": 16},
                     "optimizer": {"type": "adamw", "learning_rate": 0.002, "clip_norm": 1.0},
                     "checkpoint": {"every_steps": every_steps},
                 }
@@ -106,8 +100,7 @@ class FaultsTest(unittest.TestCase):
                     cluster.daemons[name].kill()
                     cluster.wait(job, "JOB_STATE_PENDING")
                     cluster.start_server(name)
-                ours, alone = self.finished_alone(cluster, job, steps, **changes)
-                self.assertEqual(ours, alone)
+                self.assert_same_bits_alone(cluster, job, **changes)
                 events = cluster.paramctl("events", job).stdout
                 self.assertEqual(events.count(" RECOVERING "), len(killed))
                 self.assertIn("checkpoints; attempt 1 of 5" if every_steps else "the initial weights", events)
