@@ -175,7 +175,8 @@ TEST_F(WorkerJobsTest, LifeOfAJob) {
   Release();
   WaitFor(v1::JobReport::kReleased);
   EXPECT_TRUE(jobs_->HeldJobs().empty());
-  EXPECT_THAT(MetricsText(), Not(HasSubstr("train_job")));
+  EXPECT_THAT(MetricsText(), Not(HasSubstr("paramd_worker_streams{train_job")));
+  EXPECT_THAT(MetricsText(), HasSubstr("paramd_worker_steps_total{train_job=\"job-1\"} 6\n"));  // To be scraped.
   EXPECT_EQ(Count(v1::JobReport::kFailed), 0);
 }
 

@@ -116,7 +116,7 @@ class CoordinatorSession::Loop {
   CoordinatorChoice choice_;
   ChannelCache channels_;
   std::string address_;                        // Of the current stream's coordinator.
-  uint64_t term_ = 0;                          // The highest welcomed in under this lease.
+  uint64_t term_ = 0;                          // The highest welcomed in, until Orphan.
   std::shared_ptr<CoordinatorStream> stream_;  // Null between connections.
   int stream_number_ = 0;
   bool ready_ = false;    // Welcomed on this stream.
@@ -166,8 +166,8 @@ void CoordinatorSession::Loop::Run() {
       HandleEvent(std::move(event->second));
     RunTimers();
   }
+  mailbox_->lease_end = 0;  // First: who hears the goodbye gives the jobs to others.
   SayGoodbye();
-  mailbox_->lease_end = 0;
 }
 
 void CoordinatorSession::Loop::Connect() {
@@ -342,7 +342,8 @@ void CoordinatorSession::Loop::RunTimers() {
     Orphan();
   }
   if (leased_ && now >= lease_end_) LoseLease("no heartbeat was acknowledged in time");
-  if (now >= orphaned_at_) Orphan();
+  // Not `now`: what was held under a lease lost just now may be due, before anybody else is told of it.
+  if (Now() >= orphaned_at_) Orphan();
   if (stream_ != nullptr && !ready_ && !refused_ && now >= register_time_ + WelcomeTimeout()) {
     Abandon(absl::DeadlineExceededError("no answer to the registration"));
   }

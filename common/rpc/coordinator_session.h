@@ -59,7 +59,8 @@ struct CoordinatorSessionOptions {
   // From the lease's end until its jobs are dropped. Until then they are kept for a coordinator that comes back and
   // still counts on them.
   absl::Duration orphan_timeout = absl::ZeroDuration();
-  RetryOptions reconnect = {.total = absl::InfiniteDuration()};
+  // Training may stand still until a coordinator that was away has heard of all its daemons.
+  RetryOptions reconnect = {.max_backoff = absl::Seconds(1), .total = absl::InfiniteDuration()};
 };
 
 class CoordinatorSession {

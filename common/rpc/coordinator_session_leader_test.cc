@@ -48,7 +48,8 @@ class FakeCoordinator final : public v1::ClusterService::Service {
       if (message.has_register_()) {
         ++registrations;
         answer.mutable_welcome()->set_lease_ms(lease_ms);
-        answer.mutable_welcome()->set_heartbeat_ms(20);
+        held_jobs = message.register_().held_jobs_size();
+        answer.mutable_welcome()->set_heartbeat_ms(heartbeat_ms);
         answer.mutable_welcome()->set_term(term);
       } else if (message.has_heartbeat()) {
         answer.mutable_heartbeat_ack()->set_sequence(message.heartbeat().sequence());
@@ -67,6 +68,8 @@ class FakeCoordinator final : public v1::ClusterService::Service {
   std::atomic<bool> silent = false;
   std::atomic<uint64_t> term = 1;
   std::atomic<uint32_t> lease_ms = 60000;
+  std::atomic<uint32_t> heartbeat_ms = 20;
+  std::atomic<int> held_jobs = 0;  // In the newest registration.
   std::atomic<int> sessions = 0;
   std::atomic<int> registrations = 0;
 
@@ -83,11 +86,15 @@ class CountingHandler final : public CoordinatorSessionHandler {
   void OnOrphaned() override { ++orphaned; }
   void OnWelcome() override { ++welcomes; }
   void OnRefused(const absl::Status&) override { ADD_FAILURE() << "refused"; }
-  std::vector<v1::HeldJob> HeldJobs() override { return {}; }
+  std::vector<v1::HeldJob> HeldJobs() override {
+    if (losses > orphaned) ++told_without_lease;
+    return std::vector<v1::HeldJob>(orphaned == 0 ? 1 : 0);
+  }
 
   std::atomic<int> welcomes = 0;
   std::atomic<int> losses = 0;
   std::atomic<int> orphaned = 0;
+  std::atomic<int> told_without_lease = 0;  // What is held, between a loss and OnOrphaned.
 };
 
 template <typename Condition>
@@ -181,6 +188,21 @@ TEST_F(CoordinatorSessionLeaderTest, LeavesALeaderThatWasDeposed) {
   second_.term = 8;
   ASSERT_TRUE(Await([&] { return handler_.welcomes == 2; }));
   EXPECT_EQ(handler_.losses, 0);
+}
+
+TEST_F(CoordinatorSessionLeaderTest, JobsAreDroppedBeforeTheNextCoordinatorIsAsked) {
+  first_.leads = second_.leads = true;
+  first_.lease_ms = 400;
+  first_.heartbeat_ms = 350;  // Its silence shows when the lease is over, not before.
+  StartSession(Both());
+  ASSERT_TRUE(Await([&] { return handler_.welcomes == 1; }));
+  EXPECT_EQ(first_.held_jobs, 1);
+  first_.silent = true;
+  ASSERT_TRUE(Await([&] { return handler_.welcomes == 2; }));
+  EXPECT_EQ(second_.held_jobs, 0);
+  EXPECT_EQ(handler_.losses, 1);
+  EXPECT_EQ(handler_.orphaned, 1);
+  EXPECT_EQ(handler_.told_without_lease, 0);
 }
 
 TEST_F(CoordinatorSessionLeaderTest, TakesAnyTermOnceNothingIsHeldAnyMore) {

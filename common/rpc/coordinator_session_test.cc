@@ -1,5 +1,6 @@
 #include "common/rpc/coordinator_session.h"
 
+#include <functional>
 #include <map>
 #include <set>
 
@@ -62,6 +63,7 @@ class FakeCoordinator final : public v1::ClusterService::Service {
       if (ack_reports && message.report().number() > 0) stream->Write(answer);
     } else if (message.has_goodbye()) {
       goodbyes.push_back(message.goodbye().reason());
+      if (on_goodbye) on_goodbye();
     }
   }
 
@@ -93,6 +95,7 @@ class FakeCoordinator final : public v1::ClusterService::Service {
   std::vector<v1::Heartbeat> heartbeats ABSL_GUARDED_BY(mutex);
   std::vector<v1::JobReport> reports ABSL_GUARDED_BY(mutex);
   std::vector<std::string> goodbyes ABSL_GUARDED_BY(mutex);
+  std::function<void()> on_goodbye ABSL_GUARDED_BY(mutex);
 };
 
 class RecordingHandler final : public CoordinatorSessionHandler {
@@ -419,6 +422,22 @@ TEST_F(CoordinatorSessionTest, StopBeforeStartAndWithoutIt) {
   CoordinatorSession session(options, handler_);
   session.Report(Finished(1));
   session.Stop("never started");
+}
+
+TEST_F(CoordinatorSessionTest, TheLeaseIsOverBeforeTheGoodbye) {
+  StartCoordinator();
+  StartSession();
+  ASSERT_TRUE(AwaitWelcomes(1));
+  ASSERT_TRUE(session_->leased());
+  bool leased = true;
+  {
+    absl::MutexLock lock(&coordinator_.mutex);
+    coordinator_.on_goodbye = [&] { leased = session_->leased(); };
+  }
+  session_->Stop("SIGTERM");
+  absl::MutexLock lock(&coordinator_.mutex);
+  ASSERT_EQ(coordinator_.goodbyes.size(), 1u);
+  EXPECT_FALSE(leased);
 }
 
 TEST_F(CoordinatorSessionTest, StopSendsTheLastReports) {

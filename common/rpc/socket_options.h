@@ -1,7 +1,7 @@
 // Options of the sockets under gRPC's channels and servers for which gRPC has no argument.
 //
 //   grpc::ChannelArguments arguments;
-//   SetSocketOptions({.unix_buffer_bytes = 1 << 20}, arguments);
+//   SetSocketOptions({.unix_buffer_bytes = 1 << 20}, /*loopback=*/false, arguments);
 //
 // They are set when a socket is created (clients) or accepted (servers), through gRPC's socket mutator. An option that
 // the kernel refuses leaves the socket as it was: these make things faster, nothing depends on them. Thread safe.

@@ -45,7 +45,7 @@ class FaultProxy:
 
 
 class Run:
-    """A job and what the daemons' metrics said while it lasted: a job's series end with the job."""
+    """A job and what the daemons' metrics said while it lasted."""
 
     def __init__(self, cluster, job_id):
         self.cluster = cluster
@@ -96,23 +96,32 @@ class Run:
 
 
 class FaultCluster(Cluster):
-    """`failpoints`: rules by daemon name, for its first start. `proxied`: workers reach servers through `proxies`."""
+    """`failpoints`: rules by daemon name, for its first start. `proxied`: workers, and other servers, reach servers
+    through `proxies`. `apart`: daemons that reach the coordinator through `coordinator_proxies`."""
 
-    def __init__(self, failpoints=None, proxied=False, **options):
+    def __init__(self, failpoints=None, proxied=False, apart=(), **options):
         self._failpoints = dict(failpoints or {})
         self._proxied = proxied
+        self._apart = apart
         self.proxies = {}
+        self.coordinator_proxies = {}
         # One connection a server, and checksums, as between hosts: the proxies are to be seen.
         options.setdefault("worker_flags", ("--transport", "tcp", "--checksum", "always", "--streams-per-server", "1"))
         super().__init__(**options)
 
     def close(self):
         super().close()
-        for proxy in self.proxies.values():
+        for proxy in (*self.proxies.values(), *self.coordinator_proxies.values()):
             proxy.close()
 
     def _start(self, name, role, flags, **options):
         rules = self._failpoints.pop(name, "")
+        if name in self._apart:
+            if name not in self.coordinator_proxies:
+                self.coordinator_proxies[name] = FaultProxy(seed=len(self.coordinator_proxies) + 101)
+                self.coordinator_proxies[name].command(f"target {self.coordinator}")
+            there = flags.index("--coordinator") + 1
+            flags = flags[:there] + [self.coordinator_proxies[name].address] + flags[there + 1 :]
         return super()._start(name, role, flags, environment={"PARAMD_FAILPOINTS": rules}, **options)
 
     def start_server(self, name, *flags):

@@ -113,6 +113,7 @@ class Cluster:
                 self.start_worker(f"worker-{i}", *worker_flags)
             self.wait_ready(servers + workers)
         except BaseException:
+            self.print_logs()
             self.close()
             raise
 

@@ -1,12 +1,16 @@
 #include "worker/parameter_client/parameter_client.h"
 
 #include <atomic>
+#include <sstream>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/base/status_matchers.h"
 #include "gtest/gtest.h"
+#include "spdlog/sinks/ostream_sink.h"
+#include "spdlog/spdlog.h"
 #include "worker/parameter_client/fake_parameter_service.h"
 
 namespace paramd {
@@ -132,6 +136,37 @@ TEST_F(ParameterClientTest, RetriesWhatMayBeRetried) {
     EXPECT_EQ(client_->stats().retries, static_cast<int64_t>(2 * step));
   }
   EXPECT_EQ(service_.applied_pushes(), 4);
+}
+
+// Less and less often, and what the server said is not lost.
+TEST_F(ParameterClientTest, RefusalThatLastsIsNamedInTheEnd) {
+  ParameterClientOptions options = Options();
+  options.answer_limit = absl::Milliseconds(1500);
+  client_ = ParameterClient::Create(options, plan_).value();
+  FailFirst(1 << 30, Fault::kUnavailable);
+  const auto refused = Step(1, 0, 8.0f);
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kDeadlineExceeded, "ANSWER_TIMEOUT"));
+  const std::string message(refused.status().message());
+  EXPECT_THAT(message, testing::HasSubstr("refused as BUSY (come back later)"));
+  EXPECT_THAT(message, testing::Not(testing::HasSubstr("no answer")));
+  EXPECT_LE(client_->stats().retries, 5);  // After 0, 100, 300 and 700 ms, and at 1500 ms perhaps.
+}
+
+TEST_F(ParameterClientTest, RefusalsAreLoggedOnceUntilTheServerTakesSomething) {
+  std::ostringstream log;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  for (uint64_t step : {0u, 1u}) {
+    if (step == 0) Connect();
+    FailFirst(3, Fault::kUnavailable);
+    ASSERT_OK(Step(0, step, 8.0f));
+  }
+  client_.reset();
+  spdlog::set_default_logger(before);
+  const std::vector<std::string> parts = absl::StrSplit(log.str(), "refuses chunk 0 for now");
+  EXPECT_EQ(parts.size(), 3u) << log.str();
+  EXPECT_THAT(log.str(), testing::HasSubstr("BUSY: come back later"));
 }
 
 TEST_F(ParameterClientTest, DamageThatLastsEndsTheClient) {

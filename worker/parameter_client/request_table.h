@@ -17,6 +17,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "proto/parameter.pb.h"
@@ -52,6 +53,8 @@ struct OpenRequest {
   uint64_t generation = 0;                        // In which it was sent last.
   bool fenced = false;                            // Refused: waits for another generation.
   int damaged = 0;                                // Attempts that arrived or came back with a bad checksum.
+  int put_off = 0;                                // Attempts refused as UNAVAILABLE while nothing else got through.
+  absl::Status refusal;                           // The last one. OK: none.
   bool unsent = false;                            // Waits for its turn.
   bool landing_offered = false;                   // Sent with the landing's offset, for the server to write there.
   int64_t in_flight_bytes = 0;                    // Sent and counted against the stream's credit.

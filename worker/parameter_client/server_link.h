@@ -130,6 +130,8 @@ class ServerLink final : private ParameterStreamOwner {
   // Sends again what may be; what this returns otherwise ends the client.
   absl::Status Refuse(OpenRequest& request, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Requeue(OpenRequest& request, absl::Time when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The server is there but cannot take it now.
+  void PutOff(OpenRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RequeueFenced(OpenRequest& request, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnAttachAnswer(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -169,7 +171,8 @@ class ServerLink final : private ParameterStreamOwner {
   Attachment attachment_ ABSL_GUARDED_BY(mutex_) = Attachment::kNone;
   absl::Time attach_by_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   bool attach_given_up_ ABSL_GUARDED_BY(mutex_) = false;
-  bool refusal_logged_ ABSL_GUARDED_BY(mutex_) = false;
+  bool refusal_logged_ ABSL_GUARDED_BY(mutex_) = false;  // Of shared memory.
+  bool putting_off_ ABSL_GUARDED_BY(mutex_) = false;     // Something was refused as UNAVAILABLE since the last success.
   std::string logged_address_ ABSL_GUARDED_BY(mutex_);
 
   Backoff backoff_ ABSL_GUARDED_BY(mutex_);

@@ -16,7 +16,9 @@ namespace paramd {
 namespace {
 
 constexpr int kDamagedAttempts = 3;
-constexpr absl::Duration kComeBackLater = absl::Milliseconds(100);
+// Before a request that was refused as UNAVAILABLE is sent again: doubled each time.
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(1);
 // Waits for a turn that are not worth a span.
 constexpr int64_t kShortQueueNanos = 10'000;
 
@@ -65,6 +67,9 @@ void ServerLink::OnResponse(ParameterStream& stream, const InboundResponse& resp
 void ServerLink::Accept(OpenRequest& request, const InboundResponse& response) {
   const ResponseHeader& header = response.header;
   Chunk& chunk = chunks_[request.index];
+  if (std::exchange(putting_off_, false)) {
+    table_.ForEach([](OpenRequest& open) { open.put_off = 0; });
+  }
   if (header.duplicate) ++stats_.duplicates;
   if (request.call.pull) {
     const size_t elements = request.call.pull->landing.size();
@@ -108,12 +113,13 @@ void ServerLink::RecordSpans(const OpenRequest& request) {
 
 absl::Status ServerLink::Refuse(OpenRequest& request, const absl::Status& status) {
   const absl::Time now = absl::Now();
+  request.refusal = status;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:  // The barrier lasts longer than one attempt.
       Requeue(request, now);
       return absl::OkStatus();
     case absl::StatusCode::kUnavailable:
-      Requeue(request, now + kComeBackLater);
+      PutOff(request);
       return absl::OkStatus();
     case absl::StatusCode::kFailedPrecondition:
       if (ErrorReason(status) != "GENERATION_FENCED") break;
@@ -139,6 +145,18 @@ void ServerLink::Requeue(OpenRequest& request, absl::Time when) {
   } else {
     table_.MarkUnsent(request);
   }
+}
+
+void ServerLink::PutOff(OpenRequest& request) {
+  if (!std::exchange(putting_off_, true)) {
+    spdlog::warn("job {}: {} refuses chunk {} for now, it is sent again until it is taken: {}: {}",
+                 options_.client.caller.job_id, name_, request.call.chunk, ErrorReason(request.refusal),
+                 std::string(request.refusal.message()));
+  }
+  absl::Duration pause = kFirstPause;
+  for (int i = 0; i < request.put_off && pause < kLongestPause; ++i) pause *= 2;
+  ++request.put_off;
+  Requeue(request, absl::Now() + std::min(pause, kLongestPause));
 }
 
 void ServerLink::RequeueFenced(OpenRequest& request, const absl::Status& status) {
@@ -261,8 +279,11 @@ absl::StatusOr<bool> ServerLink::CheckDeadlines(absl::Time now, absl::Time& wake
   absl::Status late;
   table_.ForEach([&](OpenRequest& request) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (now - request.created > options_.client.answer_limit) {
+      const std::string last = request.refusal.ok() ? std::string("no answer")
+                                                    : absl::StrCat("refused as ", ErrorReason(request.refusal), " (",
+                                                                   request.refusal.message(), ") again and again");
       late = MakeError(absl::StatusCode::kDeadlineExceeded, "ANSWER_TIMEOUT",
-                       absl::StrCat("chunk ", request.call.chunk, " on ", name_, ": no answer within ",
+                       absl::StrCat("chunk ", request.call.chunk, " on ", name_, ": ", last, " for ",
                                     absl::FormatDuration(options_.client.answer_limit)));
     }
     dead = dead || now > request.answer_by;

@@ -25,10 +25,6 @@ class Stopwatch {
   const absl::Time start_;
 };
 
-bool IsSync(const v1::JobSpec& spec) {
-  return spec.sync().mode() == v1::SYNC_MODE_SYNC || spec.sync().mode() == v1::SYNC_MODE_UNSPECIFIED;
-}
-
 uint64_t Staleness(const v1::JobSpec& spec) {
   return spec.sync().mode() == v1::SYNC_MODE_SSP ? spec.sync().staleness() : std::numeric_limits<uint64_t>::max();
 }
@@ -42,6 +38,10 @@ std::shared_ptr<ArenaMemory> MemoryOf(const ChunkExchangeOptions& options) {
 }
 
 }  // namespace
+
+bool IsSync(const v1::JobSpec& spec) {
+  return spec.sync().mode() == v1::SYNC_MODE_SYNC || spec.sync().mode() == v1::SYNC_MODE_UNSPECIFIED;
+}
 
 ChunkExchange::ChunkExchange(const ChunkExchangeOptions& options)
     : plan_(options.plan),

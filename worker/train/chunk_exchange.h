@@ -3,8 +3,8 @@
 //
 //   exchange.PullWeights(0);
 //   per step t:  exchange.BeginStep(t, slots);
-//     per slot i:  program.ForwardBackward(..., exchange.weights(), exchange.BeginSlot(i), gate=exchange,
-//     sink=exchange); exchange.EndStep();
+//     per slot i:  program.ForwardBackward(..., exchange.weights(), exchange.BeginSlot(i), exchange, exchange);
+//     exchange.EndStep();
 //   exchange.Finish(t);       // weights() are those after the last step of all workers.
 //
 // Weights arrive in the second of two arenas while backward still reads the first; BeginStep and WaitForAll let them
@@ -46,6 +46,9 @@
 #include "worker/train/slot_accumulator.h"
 
 namespace paramd {
+
+// Whether all workers take each step together; else everyone has a clock of its own. The default is that they do.
+bool IsSync(const v1::JobSpec& spec);
 
 struct ChunkExchangeOptions {
   const v1::JobSpec& spec;

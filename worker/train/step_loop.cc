@@ -18,9 +18,9 @@ StepLoop::StepLoop(const StepLoopOptions& options, Sampler sampler, StepLoopObse
       sampler_(std::move(sampler)),
       observer_(observer),
       control_(options.spec.training().steps(), options.first_step),
-      assignment_(
-          options.spec.sync().mode() == v1::SYNC_MODE_SYNC || options.spec.sync().mode() == v1::SYNC_MODE_UNSPECIFIED,
-          {.worker_index = options.worker_index, .workers = options.workers, .slots = options.slots}),
+      begun_(!options.joining),
+      assignment_(IsSync(options.spec),
+                  {.worker_index = options.worker_index, .workers = options.workers, .slots = options.slots}),
       exchange_({.spec = options.spec,
                  .plan = options.plan,
                  .slots = options.slots,
@@ -39,7 +39,7 @@ absl::StatusOr<StepLoop::Result> StepLoop::Run() {
   start_ = absl::Now();
   uint64_t step = options_.first_step;
   if (options_.joining) {
-    ASSIGN_OR_RETURN(step, FirstStepOfJoiner());
+    ASSIGN_OR_RETURN(step, Join());
     // At this boundary all evaluate as the workers of the step to come.
     const bool evaluate = training.evaluate_every() > 0 && step > 0 && step % training.evaluate_every() == 0;
     if (evaluate && assignment_.part().slots.count > 0 && step < training.steps()) {
@@ -63,7 +63,8 @@ absl::StatusOr<StepLoop::Result> StepLoop::Run() {
   if (step > 0) EndTracedStep(step - 1);
   ReportProgress(step);
   const Result result = {.step = step, .stopped_early = step < training.steps()};
-  if (!result.stopped_early) RETURN_IF_ERROR(RunEvaluation(step));
+  // Who came when all steps were done has no slots: the others have divided the evaluation among themselves.
+  if (!result.stopped_early && assignment_.part().slots.count > 0) RETURN_IF_ERROR(RunEvaluation(step));
   return result;
 }
 

@@ -129,8 +129,10 @@ class StepLoop {
   bool LacksWeights(uint64_t step) const {
     return joined_at_ == step && assignment_.NextInherited(step - 1).has_value();
   }
-  // Where a worker begins that joins a running job.
-  absl::StatusOr<uint64_t> FirstStepOfJoiner();
+  // Where a worker begins that joins a running job with this change: `steps` when all are done.
+  uint64_t FirstStepWith(const WorkerChange& change) const;
+  // Takes the newest change, and asks for the weights of its first step, which is returned.
+  absl::StatusOr<uint64_t> Join();
   // Takes the news, if there are any. `next_step` is the first that is not yet begun.
   void AdoptChange(uint64_t next_step);
   // A wait was interrupted in `step`, before its first slot was computed, or at the boundary before it.
@@ -148,6 +150,7 @@ class StepLoop {
 
   absl::Mutex change_mutex_;
   std::optional<WorkerChange> change_ ABSL_GUARDED_BY(change_mutex_);  // The newest, until the loop takes it.
+  bool begun_ ABSL_GUARDED_BY(change_mutex_);                          // Its first step is certain.
 
   // Of the training thread.
   SlotAssignment assignment_;

@@ -1,4 +1,5 @@
 // The step loop while the job's workers change.
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -10,9 +11,9 @@
 namespace paramd {
 
 void StepLoop::Change(const WorkerChange& change) {
-  control_.NotBefore(change.step);  // Nobody is behind the job's open step; of one that joins it is all that is known.
   {
     absl::MutexLock lock(&change_mutex_);
+    control_.NotBefore(begun_ ? change.step : FirstStepWith(change));  // Nobody is behind the job's open step.
     change_ = change;
   }
   // Whatever the loop waits for may depend on what it has just been given.
@@ -80,22 +81,27 @@ absl::Status StepLoop::WaitAtBoundary(uint64_t step) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> StepLoop::FirstStepOfJoiner() {
+uint64_t StepLoop::FirstStepWith(const WorkerChange& change) const {
+  // What it inherits of the open step is done with that step's weights; without any it begins with the next step.
+  const bool inherits = !change.inherited.empty();
+  const uint64_t step = !IsSync(options_.spec) ? change.first_clock : inherits ? change.step : change.step + 1;
+  return std::min<uint64_t>(step, options_.spec.training().steps());
+}
+
+absl::StatusOr<uint64_t> StepLoop::Join() {
   std::optional<WorkerChange> change;
   {
     absl::MutexLock lock(&change_mutex_);
-    change = change_;  // Stays: AdoptChange takes it.
+    change.swap(change_);
+    begun_ = change.has_value();
   }
   if (!change.has_value()) return absl::FailedPreconditionError("a worker that joins has no slots yet");
-  const v1::SyncMode mode = options_.spec.sync().mode();
-  const bool synchronous = mode == v1::SYNC_MODE_SYNC || mode == v1::SYNC_MODE_UNSPECIFIED;
-  // What was missed in the open step is done with its weights, which are older than those of some chunks by now.
-  const bool inherits = synchronous && !change->inherited.empty();
-  const uint64_t step = !synchronous ? change->first_clock : inherits ? change->step : change->step + 1;
+  const uint64_t step = FirstStepWith(*change);
   joined_at_ = step;
-  AdoptChange(step);
+  assignment_.Apply(*change, step);
   assignment_.Enter(step);
-  RETURN_IF_ERROR(exchange_.PullWeights(step, inherits));
+  // The weights of a step that is inherited from are older than those of some chunks by now.
+  RETURN_IF_ERROR(exchange_.PullWeights(step, IsSync(options_.spec) && !change->inherited.empty()));
   return step;
 }
 

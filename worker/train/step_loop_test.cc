@@ -55,13 +55,14 @@ class Recorder final : public StepLoopObserver {
 // One worker with everything it owns; members are destroyed client first.
 struct TestWorker {
   TestWorker(const v1::JobSpec& spec, const ArenaPlan& plan, const Dataset& data, const v1::Placement& placement,
-             uint32_t index, uint32_t workers)
+             uint32_t index, uint32_t workers, bool joining = false)
       : program(plan) {
     ParameterClientOptions options;
     options.caller = {.job_id = "job", .generation = 1, .worker_index = index, .worker_incarnation = 1};
     options.placement = placement;
     options.reconnect = {.initial_backoff = absl::Milliseconds(5), .max_backoff = absl::Milliseconds(20)};
     std::unique_ptr<ParameterClient> created = ParameterClient::Create(options, plan).value();
+    const std::vector<SlotRange> slots = DealSlots(spec.training().slots(), workers);
     loop = std::make_unique<StepLoop>(StepLoopOptions{.spec = spec,
                                                       .plan = plan,
                                                       .data = data,
@@ -69,7 +70,8 @@ struct TestWorker {
                                                       .client = *created,
                                                       .worker_index = index,
                                                       .workers = workers,
-                                                      .slots = DealSlots(spec.training().slots(), workers)[index]},
+                                                      .slots = joining ? SlotRange() : slots[index],
+                                                      .joining = joining},
                                       Sampler::Create(spec, data.train_samples()).value(), recorder);
     client = std::move(created);
   }
@@ -362,6 +364,72 @@ TEST_F(StepLoopTest, TheOtherTakesOverWhatALostWorkerHasNotDone) {
       workers.clear();
     }
   }
+}
+
+TEST_F(StepLoopTest, WhoJoinsAfterTheLastStepEndsWithItsWeights) {
+  const v1::JobSpec spec = TestSpec(v1::SYNC_MODE_SYNC, 3, 4);
+  StartService(spec, 2);
+  service_->SetFault(
+      [](const v1::ParameterRequest& request) { return request.min_version() > 3 ? Fault::kForeign : Fault::kNone; });
+  TestWorker first(spec, plan_, *data_, service_->placement(), 0, 1);
+  first.Start();
+  first.thread.join();
+  ASSERT_OK(first.result);
+  TestWorker joiner(spec, plan_, *data_, service_->placement(), 1, 2, /*joining=*/true);
+  joiner.loop->Change({.part = {.worker_index = 1, .workers = 2, .slots = {2, 2}}, .step = 3});
+  joiner.Start();
+  joiner.thread.join();
+  ASSERT_OK(joiner.result);
+  EXPECT_EQ(joiner.result->step, 3u);
+  EXPECT_FALSE(joiner.result->stopped_early);
+  EXPECT_EQ(std::vector<float>(joiner.loop->weights().begin(), joiner.loop->weights().end()), Reference(spec, 3));
+  EXPECT_TRUE(joiner.recorder.evaluations.empty()) << "the first worker's is of all there is";
+}
+
+TEST_F(StepLoopTest, WhoJoinsDoesNotStopBeforeItsFirstStep) {
+  const std::vector<SlotRange> none, some = {{0, 1}};
+  struct Case {
+    v1::SyncMode mode;
+    bool joining;
+    uint64_t step;
+    std::vector<SlotRange> inherited;
+    uint64_t expected;
+  };
+  for (const Case& c : {Case{v1::SYNC_MODE_SYNC, true, 5, none, 6}, Case{v1::SYNC_MODE_SYNC, true, 5, some, 5},
+                        Case{v1::SYNC_MODE_SYNC, true, 9, none, 10}, Case{v1::SYNC_MODE_SYNC, true, 10, none, 10},
+                        Case{v1::SYNC_MODE_SYNC, false, 5, none, 5}, Case{v1::SYNC_MODE_SSP, true, 5, none, 5}}) {
+    const v1::JobSpec spec = TestSpec(c.mode, 10, 4);
+    StartService(spec, 2);
+    TestWorker worker(spec, plan_, *data_, service_->placement(), 1, 2, c.joining);
+    worker.loop->Change({.part = {.worker_index = 1, .workers = 2, .slots = {2, 2}},
+                         .step = c.step,
+                         .inherited = c.inherited,
+                         .first_clock = c.step});
+    EXPECT_EQ(worker.loop->RequestStop(), c.expected) << c.mode << " " << c.step;
+  }
+}
+
+// Asked to stop before it runs, while the other one waits at the boundary: both stop with the same weights.
+TEST_F(StepLoopTest, WhoJoinsAndIsStoppedFindsItsWeights) {
+  const v1::JobSpec spec = TestSpec(v1::SYNC_MODE_SYNC, 1000, 4);
+  StartService(spec, 2);
+  TestWorker first(spec, plan_, *data_, service_->placement(), 0, 1);
+  const uint64_t boundary = first.loop->RequestStop();
+  first.Start();
+  TestWorker joiner(spec, plan_, *data_, service_->placement(), 1, 2, /*joining=*/true);
+  joiner.loop->Change({.part = {.worker_index = 1, .workers = 2, .slots = {2, 2}}, .step = boundary});
+  const uint64_t stop = std::max(boundary, joiner.loop->RequestStop());
+  service_->SetFault([stop](const v1::ParameterRequest& request) {
+    return request.min_version() > stop ? Fault::kForeign : Fault::kNone;
+  });
+  for (TestWorker* worker : {&first, &joiner}) {
+    worker->loop->StopAt(stop);
+    if (worker == &joiner) worker->Start();
+    worker->thread.join();
+    ASSERT_OK(worker->result);
+    EXPECT_EQ(worker->result->step, stop);
+  }
+  EXPECT_EQ(std::vector<float>(joiner.loop->weights().begin(), joiner.loop->weights().end()), Reference(spec, 1));
 }
 
 TEST_F(StepLoopTest, CancelEndsAWorkerThatWaitsForOthers) {

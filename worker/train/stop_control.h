@@ -5,8 +5,8 @@
 //     if (!go) break;
 //     ...
 //   }
-//   uint64_t point = control.RequestStop();                // Others: the first boundary the thread can stop at; it
-//   waits there. control.StopAt(step);                                  // >= point: the thread trains up to it.
+//   uint64_t point = control.RequestStop();                // Others: where the thread can stop first, and waits.
+//   control.StopAt(step);                                  // >= point: the thread trains up to it.
 //
 // Thread safe; one training thread.
 #ifndef PARAMD_WORKER_TRAIN_STOP_CONTROL_H_
