@@ -16,8 +16,9 @@ void AddFlags(CLI::App& app, paramd::ServerOptions& options) {
   app.add_option("--threads", options.threads, "owner threads; 0: one per hardware thread");
   app.add_option("--memory-limit", options.memory_limit, "memory for jobs: 8GiB, 500MB, 80%");
   app.add_option("--output-dir", options.output_dir, "where weights are saved");
-  app.add_option("--request-timeout", options.request_timeout, "how long a pull may wait, e.g. 60s");
-  app.add_option("--orphan-timeout", options.orphan_timeout, "how long jobs are kept while no coordinator answers");
+  paramd::AddDurationFlag(app, "--request-timeout", options.request_timeout, "how long a pull may wait, e.g. 60s");
+  paramd::AddDurationFlag(app, "--orphan-timeout", options.orphan_timeout,
+                          "how long jobs are kept while no coordinator answers");
   app.add_option("--local-socket", options.local_socket.place, "unix socket for workers on this host: auto, off, PATH");
   paramd::AddSwitchFlag(app, "--shared-memory", options.shared_memory,
                         "payloads of workers on this host through their memory");

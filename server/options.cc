@@ -10,9 +10,10 @@ namespace paramd {
 
 namespace {
 
-absl::Duration DurationOrZero(const std::string& text) {
-  absl::Duration duration;
-  return absl::ParseDuration(text, &duration) ? duration : absl::ZeroDuration();
+absl::Status CheckDurationFlag(absl::string_view flag, absl::Duration value, absl::Duration low) {
+  if (low <= value && value <= absl::Hours(24)) return absl::OkStatus();
+  return InvalidFlag(flag,
+                     absl::StrCat("must be ", absl::FormatDuration(low), " to 24h, got ", absl::FormatDuration(value)));
 }
 
 }  // namespace
@@ -26,14 +27,8 @@ absl::Status ServerOptions::Validate() const {
   RETURN_IF_ERROR(CheckCoordinatorFlag("--coordinator", coordinator));
   RETURN_IF_ERROR(CheckRangeFlag("--threads", threads, 0, 1024));
   RETURN_IF_ERROR(ParseBytesFlag("--memory-limit", memory_limit, PhysicalMemoryBytes()).status());
-  absl::Duration timeout;
-  if (!absl::ParseDuration(request_timeout, &timeout) || timeout <= absl::ZeroDuration() || timeout > absl::Hours(24)) {
-    return InvalidFlag("--request-timeout",
-                       absl::StrCat("must be a duration like 60s, up to 24h, got ", request_timeout));
-  }
-  if (!absl::ParseDuration(orphan_timeout, &timeout) || timeout < absl::ZeroDuration() || timeout > absl::Hours(24)) {
-    return InvalidFlag("--orphan-timeout", absl::StrCat("must be a duration of 0 to 24h, got ", orphan_timeout));
-  }
+  RETURN_IF_ERROR(CheckDurationFlag("--request-timeout", request_timeout, absl::Milliseconds(1)));
+  RETURN_IF_ERROR(CheckDurationFlag("--orphan-timeout", orphan_timeout, absl::ZeroDuration()));
   const absl::Status place = CheckLocalSocketPlace(local_socket.place);
   if (!place.ok()) return InvalidFlag("--local-socket", place.message());
   return CheckDirectoryFlag("--output-dir", output_dir);
@@ -42,9 +37,5 @@ absl::Status ServerOptions::Validate() const {
 int64_t ServerOptions::MemoryLimitBytes() const {
   return ParseBytesFlag("--memory-limit", memory_limit, PhysicalMemoryBytes()).value_or(0);
 }
-
-absl::Duration ServerOptions::RequestTimeout() const { return DurationOrZero(request_timeout); }
-
-absl::Duration ServerOptions::OrphanTimeout() const { return DurationOrZero(orphan_timeout); }
 
 }  // namespace paramd

@@ -27,8 +27,8 @@ struct ServerOptions {
   std::string memory_limit = "80%";                   // For jobs; see ParseBytesFlag.
   int threads = 0;                                    // Owner threads, 1..1024; 0: one per hardware thread.
   std::string output_dir = "/var/lib/paramd/output";  // Of saved weights, unless a job names its own.
-  std::string request_timeout = "60s";                // How long a pull may wait, and calls between servers take; > 0.
-  std::string orphan_timeout = "10m";  // How long jobs are kept without a lease, their requests refused; up to 24h.
+  absl::Duration request_timeout = absl::Seconds(60);  // How long a pull may wait, and calls between servers take.
+  absl::Duration orphan_timeout = absl::Minutes(10);  // How long jobs are kept without a lease, their requests refused.
   LocalSocketOptions local_socket = {.place = "auto"};  // For workers on this host.
   bool shared_memory = true;                            // Whether such workers may pass payloads in memory of theirs.
   std::string host_id;                                  // As registered; default: HostId(). For tests.
@@ -37,10 +37,8 @@ struct ServerOptions {
 
   // kInvalidArgument, INVALID_FLAG, with the flag's name. Makes output_dir and tries to write to it.
   absl::Status Validate() const;
-  // The flags as values; only of valid options.
+  // Of valid options.
   int64_t MemoryLimitBytes() const;
-  absl::Duration RequestTimeout() const;
-  absl::Duration OrphanTimeout() const;
 };
 
 // The machine's memory.

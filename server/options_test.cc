@@ -17,8 +17,13 @@ ServerOptions Good() {
 
 TEST(OptionsTest, DefaultsAreValid) {
   EXPECT_OK(Good().Validate());
-  EXPECT_EQ(Good().RequestTimeout(), absl::Seconds(60));
   EXPECT_NEAR(Good().MemoryLimitBytes(), PhysicalMemoryBytes() * 0.8, 10);
+}
+
+TEST(OptionsTest, JobsNeedNotBeKeptWithoutALease) {
+  ServerOptions options = Good();
+  options.orphan_timeout = absl::ZeroDuration();
+  EXPECT_OK(options.Validate());
 }
 
 TEST(OptionsTest, NamesTheBadFlag) {
@@ -37,8 +42,11 @@ TEST(OptionsTest, NamesTheBadFlag) {
   refused([](O& o) { o.node_id = "a b"; }, "--node-id");
   refused([](O& o) { o.threads = -1; }, "--threads");
   refused([](O& o) { o.memory_limit = "lots"; }, "--memory-limit");
-  refused([](O& o) { o.request_timeout = "0s"; }, "--request-timeout");
-  refused([](O& o) { o.request_timeout = "60"; }, "--request-timeout");
+  refused([](O& o) { o.request_timeout = absl::ZeroDuration(); }, "--request-timeout: must be 1ms to 24h, got 0");
+  refused([](O& o) { o.request_timeout = absl::Hours(25); }, "--request-timeout");
+  refused([](O& o) { o.request_timeout = absl::InfiniteDuration(); }, "--request-timeout");
+  refused([](O& o) { o.orphan_timeout = -absl::Seconds(1); }, "--orphan-timeout");
+  refused([](O& o) { o.orphan_timeout = absl::Hours(25); }, "--orphan-timeout");
   refused([](O& o) { o.local_socket.place = "relative/s"; }, "--local-socket");
   refused([](O& o) { o.local_socket.place = "/" + std::string(200, 'x'); }, "--local-socket");
   refused([](O& o) { o.tls.ca = "/no/such/file"; }, "--tls-cert: missing");

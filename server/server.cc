@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/error.h"
 #include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/host.h"
@@ -49,12 +50,11 @@ ParameterServer::ParameterServer(ServerOptions options, std::shared_ptr<const Cr
       .registry = registry_,
       .report = [this](const std::string& job_id, uint64_t generation,
                        v1::JobReport report) { Report(job_id, generation, std::move(report)); },
-      .leased = [this] { return session_ != nullptr && session_->leased(); }});
-  service_ = std::make_unique<ParameterService>(
-      ParameterServiceOptions{.request_timeout = options_.RequestTimeout(),
-                              .shared_memory = options_.shared_memory,
-                              .lease_lost = [this] { return session_->lease_lost(); }},
-      clock_, metrics_, *jobs_, *threads_);
+      .leased = [this] { return CurrentLease() == Lease::kHeld; }});
+  service_ = std::make_unique<ParameterService>(ParameterServiceOptions{.request_timeout = options_.request_timeout,
+                                                                        .shared_memory = options_.shared_memory,
+                                                                        .lease = [this] { return CurrentLease(); }},
+                                                clock_, metrics_, *jobs_, *threads_);
 }
 
 absl::Time ParameterServer::Tick(int thread, absl::Time now) {
@@ -69,7 +69,7 @@ ServerJobEnvironment ParameterServer::JobEnvironment() {
           .metrics = metrics_,
           .clock = clock_,
           .channels = channels_,
-          .norm_timeout = options_.RequestTimeout(),
+          .norm_timeout = options_.request_timeout,
           .on_failed = [this](const JobPlan& plan,
                               const absl::Status& status) { ReportFailed(plan.job_id, plan.generation, status); },
           .on_progress =
@@ -78,7 +78,15 @@ ServerJobEnvironment ParameterServer::JobEnvironment() {
                 *report.mutable_server_progress() = progress;
                 Report(plan.job_id, plan.generation, std::move(report));
               },
-          .run_blocking = [this](std::function<void()> task) { checkpoints_->Post(std::move(task)); }};
+          .run_blocking = [this](std::function<void()> task) { checkpoints_->Post(std::move(task)); },
+          .lease = [this] { return CurrentLease(); }};
+}
+
+Lease ParameterServer::CurrentLease() const {
+  const CoordinatorSession* session = registered_session_.load(std::memory_order_acquire);
+  if (session == nullptr) return Lease::kNone;
+  if (session->lease_lost()) return Lease::kLost;
+  return session->welcomed() ? Lease::kHeld : Lease::kNone;
 }
 
 absl::StatusOr<std::unique_ptr<ParameterServer>> ParameterServer::Start(ServerOptions options,
@@ -114,7 +122,7 @@ void ParameterServer::Register() {
   CoordinatorSessionOptions session;
   session.coordinator_address = options_.coordinator;
   session.credentials = credentials_;
-  session.orphan_timeout = options_.OrphanTimeout();
+  session.orphan_timeout = options_.orphan_timeout;
   v1::Register& registration = session.registration;
   registration.set_node_id(node_id_);
   registration.set_role(v1::NODE_ROLE_SERVER);
@@ -128,6 +136,7 @@ void ParameterServer::Register() {
   registration.set_local_address(runner_->local_address());
   CoordinatorSessionHandler& handler = *this;  // The base is private to others.
   session_ = std::make_unique<CoordinatorSession>(std::move(session), handler);
+  registered_session_.store(session_.get(), std::memory_order_release);
   metrics_server_->AddReadinessCheck("coordinator", [this] {
     return session_->welcomed() ? absl::OkStatus()
                                 : absl::UnavailableError(absl::StrCat("no lease from ", options_.coordinator));
@@ -183,6 +192,11 @@ void ParameterServer::Prepare(const v1::PrepareServer& command) {
   if (const absl::Status injected = HitFailpoint(Failpoint::kServerPrepare); !injected.ok()) {
     return ReportFailed(assignment.job_id(), assignment.generation(), injected);
   }
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = saved_.find(assignment.job_id());
+    if (found != saved_.end() && found->second.life != assignment.generation()) saved_.erase(found);
+  }
   jobs_->Prepare(assignment, command.server_index(),
                  [this, job_id = assignment.job_id(), generation = assignment.generation(),
                   directory = ServerCheckpoints::DirectoryOf(assignment, options_.output_dir)](
@@ -212,31 +226,40 @@ void ParameterServer::ChangeGeneration(const v1::ChangeGeneration& command) {
 
 void ParameterServer::Save(const v1::SaveWeights& command) {
   background_.Post([this, job_id = command.job_id(), generation = command.generation()] {
-    const std::shared_ptr<ServerJob> job = jobs_->Find(job_id);
-    absl::StatusOr<v1::WeightsSaved> saved = absl::NotFoundError(absl::StrCat("no job ", job_id, " on this server"));
-    {
-      absl::MutexLock lock(&mutex_);
-      if (const auto found = saved_.find(job_id); found != saved_.end()) saved = found->second;  // Asked again.
-    }
-    if (!saved.ok() && job != nullptr) {
-      const absl::Status fenced = job->shard().CheckGeneration(generation);
-      if (fenced.ok()) {
-        saved = SaveWeights(job->plan(), options_.output_dir,
-                            RemoteChunkFetcher(job->plan(), options_.RequestTimeout(), credentials_));
-      } else {
-        saved = fenced;
-      }
-    }
-    if (!saved.ok()) return ReportFailed(job_id, generation, saved.status());
-    spdlog::info("saved the weights of job {} to {}, sha256 {}", job_id, saved->directory(), saved->sha256());
-    {
-      absl::MutexLock lock(&mutex_);
-      saved_[job_id] = *saved;
+    absl::StatusOr<v1::WeightsSaved> saved = SaveOnce(job_id, generation);
+    if (!saved.ok()) {
+      // Without a lease it is not for this server to say that the job has failed: who wants the weights asks again.
+      const bool silent = ErrorReason(saved.status()) == "SAVE_SUPERSEDED" || CurrentLease() == Lease::kLost;
+      if (!silent) return ReportFailed(job_id, generation, saved.status());
+      return spdlog::warn("job {}: {}", job_id, std::string(saved.status().message()));
     }
     v1::JobReport report;
     *report.mutable_saved() = *std::move(saved);
     Report(job_id, generation, std::move(report));
   });
+}
+
+absl::StatusOr<v1::WeightsSaved> ParameterServer::SaveOnce(const std::string& job_id, uint64_t generation) {
+  const std::shared_ptr<ServerJob> job = jobs_->Find(job_id);
+  if (job == nullptr) return absl::NotFoundError(absl::StrCat("no job ", job_id, " on this server"));
+  const uint64_t life = job->plan().generation;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = saved_.find(job_id);
+    if (found != saved_.end() && found->second.life == life) return found->second.weights;  // Asked again.
+  }
+  RETURN_IF_ERROR(job->shard().CheckGeneration(generation));
+  const SaveWanted wanted = [&] {
+    return CurrentLease() != Lease::kLost && jobs_->Find(job_id) == job && job->generation() == generation;
+  };
+  ASSIGN_OR_RETURN(
+      v1::WeightsSaved saved,
+      SaveWeights(job->plan(), options_.output_dir,
+                  RemoteChunkFetcher(job->plan(), options_.request_timeout, credentials_, wanted), wanted));
+  spdlog::info("saved the weights of job {} to {}, sha256 {}", job_id, saved.directory(), saved.sha256());
+  absl::MutexLock lock(&mutex_);
+  saved_[job_id] = {.life = life, .weights = saved};
+  return saved;
 }
 
 void ParameterServer::Release(const v1::ReleaseJob& command) {
@@ -284,12 +307,16 @@ void ParameterServer::Report(const std::string& job_id, uint64_t generation, v1:
 // The service refuses by itself what comes without a lease.
 void ParameterServer::OnLeaseLost() {
   spdlog::error("the lease from {} is lost: requests are refused, the jobs are kept for {}", options_.coordinator,
-                options_.orphan_timeout);
+                absl::FormatDuration(options_.orphan_timeout));
   runner_->SetServing(false);
 }
 
 void ParameterServer::OnOrphaned() {
   spdlog::error("no lease from {}: dropping all jobs", options_.coordinator);
+  {
+    absl::MutexLock lock(&mutex_);
+    saved_.clear();
+  }
   jobs_->ReleaseAll("the server's lease was lost");
   session_->SetMemoryUsed(0);
 }

@@ -6,12 +6,14 @@
 //   server->Stop("SIGTERM");
 //
 // Start order: metrics port, owner threads, gRPC server, session with the coordinator. Stop order: Goodbye, a save
-// under way ends, jobs are released, the gRPC server drains, owner threads join, the metrics port closes. /readyz and
-// health are positive while the coordinator's lease is held. Threading: Start and Stop from one thread; the other
-// methods from any.
+// under way ends (given up, unless the weights are being put in place), jobs are released, the gRPC server drains,
+// owner threads join, the metrics port closes. /readyz and health are positive while the coordinator's lease is held.
+// Threading: Start and Stop from one thread; the other methods from any.
 #ifndef PARAMD_SERVER_SERVER_H_
 #define PARAMD_SERVER_SERVER_H_
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -33,6 +35,7 @@
 #include "server/options.h"
 #include "server/server_checkpoints.h"
 #include "server/service/jobs.h"
+#include "server/service/lease.h"
 #include "server/service/owner_threads.h"
 #include "server/service/parameter_service.h"
 #include "server/service/server_metrics.h"
@@ -62,11 +65,17 @@ class ParameterServer final : private CoordinatorSessionHandler {
   Jobs& jobs() { return *jobs_; }
 
  private:
+  struct Saved {
+    uint64_t life = 0;  // The generation in which the job was given to this server.
+    v1::WeightsSaved weights;
+  };
+
   ParameterServer(ServerOptions options, std::shared_ptr<const Credentials> credentials,
                   std::function<void()> on_fatal);
   ServerJobEnvironment JobEnvironment();
   absl::Status Listen();
   void Register();
+  Lease CurrentLease() const;
   // The ticker of the owner threads.
   absl::Time Tick(int thread, absl::Time now);
 
@@ -80,6 +89,8 @@ class ParameterServer final : private CoordinatorSessionHandler {
   void Prepare(const v1::PrepareServer& command);
   void ChangeGeneration(const v1::ChangeGeneration& command);
   void Save(const v1::SaveWeights& command);
+  // What was saved before when this life of the job has been.
+  absl::StatusOr<v1::WeightsSaved> SaveOnce(const std::string& job_id, uint64_t generation);
   void Release(const v1::ReleaseJob& command);
   void CollectTrace(const v1::CollectTrace& command);
   void ReportFailed(const std::string& job_id, uint64_t generation, const absl::Status& status);
@@ -106,11 +117,12 @@ class ParameterServer final : private CoordinatorSessionHandler {
   std::unique_ptr<ServerRunner> runner_;
   BackgroundThread background_;  // Saves weights.
   std::unique_ptr<CoordinatorSession> session_;
-  bool stopped_ = false;  // Of the thread that starts and stops.
+  std::atomic<const CoordinatorSession*> registered_session_ = nullptr;  // session_, for threads that are there first.
+  bool stopped_ = false;                                                 // Of the thread that starts and stops.
 
   mutable absl::Mutex mutex_;
   absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, v1::WeightsSaved> saved_ ABSL_GUARDED_BY(mutex_);  // Of the jobs held.
+  absl::flat_hash_map<std::string, Saved> saved_ ABSL_GUARDED_BY(mutex_);  // Of the jobs held.
 };
 
 }  // namespace paramd

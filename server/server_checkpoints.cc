@@ -9,7 +9,6 @@
 #include "common/rpc/error_status.h"
 #include "server/checkpoint/checkpoint_directory.h"
 #include "server/checkpoint/checkpoint_reader.h"
-#include "server/checkpoint/manifest.h"
 #include "server/checkpoint/shard_file.h"
 #include "server/service/server_metrics.h"
 #include "spdlog/spdlog.h"
@@ -68,7 +67,7 @@ void ServerCheckpoints::Forget(const std::string& job_id) {
 bool ServerCheckpoints::Current(const v1::CheckpointCommand& command) {
   absl::MutexLock lock(&mutex_);
   const auto found = taking_.find(command.job_id());
-  return found != taking_.end() && found->second.number == command.number();
+  return found != taking_.end() && found->second.number == command.number() && !found->second.abandoned;
 }
 
 void ServerCheckpoints::Take(const v1::CheckpointCommand& command) {
@@ -82,14 +81,15 @@ void ServerCheckpoints::Take(const v1::CheckpointCommand& command) {
       if (taking.answer.has_value()) Report(command, *taking.answer);
       return;
     }
-    taking = {.number = command.number(), .answer = std::nullopt};
+    taking = {.number = command.number()};
   }
   const uint32_t server_index = job->plan().server_index;
   job->Capture(command.step(), [this, command, server_index](absl::StatusOr<std::vector<ChunkCapture>> captured) {
     if (!captured.ok()) return AnswerFailed(command, captured.status());
     const auto captures = std::make_shared<std::vector<ChunkCapture>>(*std::move(captured));
     Post([this, command, server_index, captures] {
-      if (!Current(command) || !environment_.leased()) return;
+      if (!Current(command)) return;
+      if (!environment_.leased()) return AnswerFailed(command, absl::UnavailableError("this server has no lease"));
       absl::StatusOr<v1::CheckpointShard> shard = Write(command, server_index, *captures);
       if (!shard.ok()) return AnswerFailed(command, shard.status());
       v1::CheckpointReport report;
@@ -121,17 +121,24 @@ void ServerCheckpoints::Abandon(const v1::CheckpointCommand& command) {
     absl::MutexLock lock(&mutex_);
     Taking& taking = taking_[command.job_id()];
     if (command.number() < taking.number) return;
-    taking = {.number = command.number(), .answer = std::nullopt};
+    taking = {.number = command.number(), .abandoned = true};
   }
   if (job != nullptr) job->CancelCapture();
-  if (!lead) return;
-  Post([command] {
-    // A complete one is never abandoned: it was committed before the coordinator heard of it, or is an earlier one of
-    // the same step that nothing has been written over yet.
-    if (ReadManifest(CheckpointPath(command.directory(), command.step())).ok()) return;
-    const absl::Status removed = RemoveCheckpoint(command.directory(), command.step());
-    if (!removed.ok()) spdlog::warn("job {}: {}", command.job_id(), std::string(removed.message()));
-  });
+  if (lead) Post([this, command] { RemoveAbandoned(command); });
+}
+
+void ServerCheckpoints::RemoveAbandoned(const v1::CheckpointCommand& command) {
+  if (!environment_.leased()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = taking_.find(command.job_id());
+    if (found != taking_.end() && found->second.number > command.number()) return;
+  }
+  // A complete one is never abandoned: it was committed before the coordinator heard of it, or is an earlier one of
+  // the same step that nothing has been written over yet.
+  if (MayBeComplete(command.directory(), command.step())) return;
+  const absl::Status removed = RemoveCheckpoint(command.directory(), command.step());
+  if (!removed.ok()) spdlog::warn("job {}: {}", command.job_id(), std::string(removed.message()));
 }
 
 void ServerCheckpoints::Commit(const v1::CheckpointCommand& command) {
@@ -205,7 +212,7 @@ void ServerCheckpoints::Answer(const v1::CheckpointCommand& command, v1::Checkpo
   {
     absl::MutexLock lock(&mutex_);
     const auto found = taking_.find(command.job_id());
-    if (found == taking_.end() || found->second.number != command.number()) return;
+    if (found == taking_.end() || found->second.number != command.number() || found->second.abandoned) return;
     found->second.answer = report;
   }
   Report(command, std::move(report));

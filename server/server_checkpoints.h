@@ -61,6 +61,7 @@ class ServerCheckpoints {
   // Of a job: the newest checkpoint that this server takes or took part in.
   struct Taking {
     uint64_t number = 0;
+    bool abandoned = false;
     std::optional<v1::CheckpointReport> answer;
   };
   using Captures = std::shared_ptr<std::vector<ChunkCapture>>;  // Shared because tasks are copied.
@@ -73,8 +74,10 @@ class ServerCheckpoints {
   void Select(const v1::CheckpointCommand& command);
   void Verify(const v1::CheckpointCommand& command);
   void Remove(const v1::CheckpointCommand& command);
-  // Whether nothing newer has come.
+  // Whether it is the job's newest and not abandoned.
   bool Current(const v1::CheckpointCommand& command);
+  // Removes what there is of an abandoned one, unless another may be writing there by now.
+  void RemoveAbandoned(const v1::CheckpointCommand& command);
   // Of a Take: kept for when it is asked again.
   void Answer(const v1::CheckpointCommand& command, v1::CheckpointReport report);
   void AnswerFailed(const v1::CheckpointCommand& command, const absl::Status& status);

@@ -165,7 +165,7 @@ TEST(ServerTest, RefusalsHaveTheirCodeAndReason) {
   };
   using R = v1::ParameterRequest;
   using Code = absl::StatusCode;
-  ExpectRefused(push([](R& r) { r.set_job_id("other"); }), Code::kNotFound, "JOB_NOT_FOUND");
+  ExpectRefused(push([](R& r) { r.set_job_id("other"); }), Code::kUnavailable, "JOB_NOT_READY");  // Not registered.
   ExpectRefused(push([](R& r) { r.set_generation(2); }), Code::kFailedPrecondition, "GENERATION_FENCED");
   ExpectRefused(push([](R& r) { r.set_worker_incarnation(1); }), Code::kFailedPrecondition, "INCARNATION_FENCED");
   ExpectRefused(push([](R& r) { r.set_worker_index(9); }), Code::kInvalidArgument, "INVALID_WORKER");
@@ -205,7 +205,7 @@ TEST(ServerTest, ReleaseAnswersWhatWaitsAndFreesTheMemory) {
   Release(*server);
   EXPECT_EQ(server->jobs().memory_used_bytes(), 0);
   ExpectRefused(client.Receive(), absl::StatusCode::kFailedPrecondition, "JOB_RELEASED");
-  ExpectRefused(client.Call(Pull(0, 0)), absl::StatusCode::kNotFound, "JOB_NOT_FOUND");
+  ExpectRefused(client.Call(Pull(0, 0)), absl::StatusCode::kUnavailable, "JOB_NOT_READY");
 }
 
 TEST(ServerTest, MemoryLimitIsRefusedWithNumbers) {
@@ -215,6 +215,23 @@ TEST(ServerTest, MemoryLimitIsRefusedWithNumbers) {
   EXPECT_EQ(GetErrorMetadata(status)["availableBytes"], "10240");
   EXPECT_NE(GetErrorMetadata(status)["neededBytes"], "");
   EXPECT_EQ(server->jobs().memory_used_bytes(), 0);
+}
+
+TEST(ServerTest, AnEarlierLifesMemoryDoesNotCountAgainstTheNext) {
+  v1::JobAssignment assignment = TestAssignment();
+  const int64_t needed = (*JobPlan::Create(assignment, 0))->memory_bytes();
+  const auto server = StartServer({.memory_limit = absl::StrCat(needed * 3 / 2)});
+  ASSERT_OK(Prepare(*server, assignment));
+  std::shared_ptr<ServerJob> earlier = server->jobs().Find("job-1");
+  assignment.set_generation(kTestGeneration + 1);
+  EXPECT_OK(Prepare(*server, assignment));
+  EXPECT_EQ(server->jobs().memory_used_bytes(), 2 * needed);
+  assignment.set_generation(kTestGeneration + 2);
+  EXPECT_OK(Prepare(*server, assignment)) << "while two are on their way out";
+  assignment.set_job_id("job-2");
+  EXPECT_THAT(Prepare(*server, assignment), StatusIs(absl::StatusCode::kResourceExhausted, "MEMORY_LIMIT_EXCEEDED"));
+  earlier = nullptr;
+  while (server->jobs().memory_used_bytes() > needed) absl::SleepFor(absl::Milliseconds(1));
 }
 
 TEST(ServerTest, PrepareAgainAndGenerations) {

@@ -3,7 +3,7 @@
 //
 //   SeriesKeeper keeper;
 //   prometheus::Counter& steps = keeper.Add(steps_family, {{"train_job", "gpt-a1b2c3"}});
-//   keeper.Remove(steps_family, &steps);          // Gone after kSeriesLinger.
+//   keeper.Remove(&steps);                        // Gone after kSeriesLinger.
 //   metrics_server.BeforeScrape([&] { keeper.Expire(); });
 //
 // Thread safe. The families must outlive it; all additions and removals of such series go through it.
@@ -41,15 +41,9 @@ class SeriesKeeper {
   }
 
   // Takes back one Add. What has been counted lingers once nobody adds to it.
-  template <typename T>
-  void Remove(prometheus::Family<T>&, T* series) {
-    TakeBack(series, kSeriesLinger);
-  }
+  void Remove(const void* series) { TakeBack(series, kSeriesLinger); }
   // The same for what describes the present, and would be wrong the moment after.
-  template <typename T>
-  void RemoveNow(prometheus::Family<T>&, T* series) {
-    TakeBack(series, absl::ZeroDuration());
-  }
+  void RemoveNow(const void* series) { TakeBack(series, absl::ZeroDuration()); }
 
   // Removes what has lingered long enough.
   void Expire(absl::Time now = absl::Now()) {

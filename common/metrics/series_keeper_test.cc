@@ -22,7 +22,7 @@ class SeriesKeeperTest : public testing::Test {
 TEST_F(SeriesKeeperTest, WhatWasCountedLingers) {
   prometheus::Counter& steps = keeper_.Add(family_, {{"train_job", "a"}});
   steps.Increment(3);
-  keeper_.Remove(family_, &steps);
+  keeper_.Remove(&steps);
   keeper_.Expire(absl::Now() + kSeriesLinger - absl::Minutes(1));
   EXPECT_EQ(Count(), 1u);
   keeper_.Expire(absl::Now() + kSeriesLinger);
@@ -32,7 +32,7 @@ TEST_F(SeriesKeeperTest, WhatWasCountedLingers) {
 TEST_F(SeriesKeeperTest, AJobThatBeginsAgainCountsOn) {
   prometheus::Counter& before = keeper_.Add(family_, {{"train_job", "a"}});
   before.Increment(3);
-  keeper_.Remove(family_, &before);
+  keeper_.Remove(&before);
   prometheus::Counter& after = keeper_.Add(family_, {{"train_job", "a"}});
   EXPECT_EQ(after.Value(), 3);
   keeper_.Expire(absl::Now() + 2 * kSeriesLinger);
@@ -42,10 +42,10 @@ TEST_F(SeriesKeeperTest, AJobThatBeginsAgainCountsOn) {
 TEST_F(SeriesKeeperTest, TheEndOfOneLifeIsNotThatOfAnother) {
   prometheus::Counter& older = keeper_.Add(family_, {{"train_job", "a"}});
   prometheus::Counter& newer = keeper_.Add(family_, {{"train_job", "a"}});
-  keeper_.RemoveNow(family_, &older);
+  keeper_.RemoveNow(&older);
   ASSERT_EQ(Count(), 1u);
   newer.Increment();
-  keeper_.RemoveNow(family_, &newer);
+  keeper_.RemoveNow(&newer);
   EXPECT_EQ(Count(), 0u);
 }
 

@@ -1,9 +1,9 @@
 // How a run of fp32 values travels: as it is, narrower, or only its most important part. docs/formats.md, "Codecs", has
 // the bytes of each.
 //
-//   std::string bytes;
-//   ASSIGN_OR_RETURN(size_t size, EncodeRun(v1::CODEC_TOPK, gradient, /*topk_ratio=*/0.01, residual, bytes));
-//   absl::string_view rest = bytes;
+//   std::string bytes(MaxEncodedBytes(v1::CODEC_TOPK, gradient.size(), /*topk_ratio=*/0.01), '\0');
+//   ASSIGN_OR_RETURN(size_t size, EncodeRun(v1::CODEC_TOPK, gradient, 0.01, residual, absl::MakeSpan(bytes)));
+//   absl::string_view rest(bytes.data(), size);
 //   RETURN_IF_ERROR(DecodeRun(v1::CODEC_TOPK, rest, absl::MakeSpan(values)));   // rest is empty now.
 //
 // Error feedback: what INT8, TOPK and ONEBIT lose stays in the residual, which is added to the next values of the same

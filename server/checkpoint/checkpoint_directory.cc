@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -17,6 +18,8 @@
 namespace paramd {
 
 namespace {
+
+constexpr absl::string_view kShardSuffix = ".shard";
 
 std::string Parent(const std::string& path) { return path.substr(0, std::max<size_t>(1, path.rfind('/'))); }
 
@@ -109,9 +112,7 @@ std::vector<uint64_t> RemoveSuperfluous(const std::string& directory, uint64_t s
   std::reverse(steps.begin(), steps.end());
   uint32_t kept = 0;
   for (uint64_t found : steps) {
-    const absl::Status manifest = ReadManifest(CheckpointPath(directory, found)).status();
-    // What cannot be read now is no proof against it.
-    const bool complete = found == step || manifest.ok() || ErrorReason(manifest) != "CHECKPOINT_INVALID";
+    const bool complete = found == step || MayBeComplete(directory, found);
     if (found <= step && complete && kept < keep) {
       ++kept;
     } else if (found != step && RemoveCheckpoint(directory, found).ok()) {
@@ -119,6 +120,15 @@ std::vector<uint64_t> RemoveSuperfluous(const std::string& directory, uint64_t s
     }
   }
   return removed;
+}
+
+// Shard files that the manifest does not name. Best effort.
+void RemoveStrayShards(const std::string& path, const checkpoint::Manifest& manifest) {
+  for (const std::string& name : ListDirectory(path).value_or(std::vector<std::string>())) {
+    const bool named = std::any_of(manifest.files().begin(), manifest.files().end(),
+                                   [&](const checkpoint::File& file) { return file.name() == name; });
+    if (!named && absl::EndsWith(name, kShardSuffix)) (void)RemoveFile(absl::StrCat(path, "/", name));
+  }
 }
 
 // The checkpoints in `from`, newest first; only itself when it is one.
@@ -150,7 +160,7 @@ absl::StatusOr<SelectedCheckpoint> Examine(const std::string& path, uint64_t ste
 std::string CheckpointPath(const std::string& directory, uint64_t step) { return absl::StrCat(directory, "/", step); }
 
 std::string ShardPath(const std::string& path, uint32_t server_index, uint64_t generation) {
-  return absl::StrCat(path, "/server-", server_index, ".", generation, ".shard");
+  return absl::StrCat(path, "/server-", server_index, ".", generation, kShardSuffix);
 }
 
 absl::Status PrepareCheckpoint(const std::string& directory, uint64_t step) {
@@ -175,7 +185,9 @@ absl::StatusOr<CommittedCheckpoint> CommitCheckpoint(const JobPlan& plan, const 
   RETURN_IF_ERROR(WriteManifest(path, manifest));
   CommittedCheckpoint committed;
   for (const checkpoint::File& file : manifest.files()) committed.bytes += file.bytes();
-  if (wanted()) committed.removed = RemoveSuperfluous(directory, step, request.keep());
+  if (!wanted()) return committed;
+  RemoveStrayShards(path, manifest);
+  committed.removed = RemoveSuperfluous(directory, step, request.keep());
   return committed;
 }
 
@@ -200,6 +212,11 @@ absl::StatusOr<SelectedCheckpoint> SelectCheckpoint(const std::string& from, uin
   }
   return MakeError(first.code(), ErrorReason(first),
                    absl::StrCat("no checkpoint in ", from, " is good: ", absl::StrJoin(skipped, "; ")));
+}
+
+bool MayBeComplete(const std::string& directory, uint64_t step) {
+  const absl::Status manifest = ReadManifest(CheckpointPath(directory, step)).status();
+  return manifest.ok() || ErrorReason(manifest) != "CHECKPOINT_INVALID";
 }
 
 absl::Status RemoveCheckpoint(const std::string& directory, uint64_t step) {

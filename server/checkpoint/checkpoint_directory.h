@@ -1,9 +1,11 @@
 // The directory with a job's checkpoints, `<output directory>/<job id>/checkpoints/`: one directory per step, each
 // complete when it has its manifest.
 //
-//   RETURN_IF_ERROR(PrepareCheckpoint(directory, 100));          // Every server, before it writes into
-//   <directory>/100. ASSIGN_OR_RETURN(CommittedCheckpoint done, CommitCheckpoint(plan, directory, request, now));   //
-//   The lead, once. ASSIGN_OR_RETURN(SelectedCheckpoint found, SelectCheckpoint("/output/job-1", 0));
+//   // Every server, before it writes into <directory>/100:
+//   RETURN_IF_ERROR(PrepareCheckpoint(directory, 100));
+//   // The lead, once:
+//   ASSIGN_OR_RETURN(CommittedCheckpoint done, CommitCheckpoint(plan, directory, 100, request, now, wanted));
+//   ASSIGN_OR_RETURN(SelectedCheckpoint found, SelectCheckpoint("/output/job-1", 0));
 //
 // Block; thread safe for different checkpoints.
 #ifndef PARAMD_SERVER_CHECKPOINT_CHECKPOINT_DIRECTORY_H_
@@ -36,8 +38,8 @@ struct CommittedCheckpoint {
 };
 
 // Looks at all shards, puts the manifest in place and removes what is not among the newest `request.keep()`, and
-// checkpoints of later steps: the job has gone back and those are of a future that it has left. Those that cannot be
-// removed stay.
+// checkpoints of later steps: the job has gone back and those are of a future that it has left; and the files that
+// earlier generations have left beside this one's. What cannot be removed stays.
 // kFailedPrecondition OUTPUT_NOT_SHARED when a server's file is not to be seen from here, or is another one; kDataLoss
 // CHECKPOINT_INVALID when the files do not have each chunk once; kAborted CHECKPOINT_SUPERSEDED when `wanted` says no,
 // which is asked last before the manifest, and once more before anything is removed.
@@ -56,6 +58,10 @@ struct SelectedCheckpoint {
 // directory of checkpoints, or one with a directory "checkpoints" in it. kNotFound CHECKPOINT_NOT_FOUND when there is
 // none at all; else, when none is good, the error of the newest, with what is wrong with the others.
 absl::StatusOr<SelectedCheckpoint> SelectCheckpoint(const std::string& from, uint64_t step);
+
+// Whether the checkpoint of the step is complete, as far as can be known: what cannot be read now is no proof against
+// it.
+bool MayBeComplete(const std::string& directory, uint64_t step);
 
 // The manifest first, so that half of it is not taken for a checkpoint. Nothing there is fine.
 absl::Status RemoveCheckpoint(const std::string& directory, uint64_t step);

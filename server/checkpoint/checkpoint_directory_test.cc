@@ -188,6 +188,33 @@ TEST_F(CheckpointDirectoryTest, KeepsTheNewest) {
   EXPECT_THAT(SelectCheckpoint(job_directory_, 0), StatusIs(absl::StatusCode::kNotFound, "CHECKPOINT_NOT_FOUND"));
 }
 
+TEST_F(CheckpointDirectoryTest, FilesOfAnEarlierGenerationGo) {
+  Step();
+  ASSERT_OK(PrepareCheckpoint(directory_, 1));
+  const std::string stray = ShardPath(CheckpointPath(directory_, 1), 2, 0);
+  ASSERT_OK(AtomicWriteFile(stray, "of a server that was lost"));
+  int asked = 0;
+  ASSERT_OK(Checkpoint(10, [&] { return asked++ == 0; }));
+  EXPECT_OK(ReadFile(stray, 100)) << "removed by who has lost the job";
+  ASSERT_OK(Checkpoint());
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, ListDirectory(CheckpointPath(directory_, 1)));
+  EXPECT_EQ(names, (std::vector<std::string>{kManifestFile, "server-0.1.shard", "server-1.1.shard"}));
+  ExpectHoldsPresent(CheckpointPath(directory_, 1));
+}
+
+TEST_F(CheckpointDirectoryTest, WhatCannotBeReadMayBeComplete) {
+  EXPECT_FALSE(MayBeComplete(directory_, 1));
+  Step();
+  ASSERT_OK(Checkpoint());
+  EXPECT_TRUE(MayBeComplete(directory_, 1));
+  {
+    const ScopedFailpoints armed("file.open=errno(EMFILE)");
+    EXPECT_TRUE(MayBeComplete(directory_, 1));
+  }
+  ASSERT_OK(PrepareCheckpoint(directory_, 1));
+  EXPECT_FALSE(MayBeComplete(directory_, 1));
+}
+
 TEST_F(CheckpointDirectoryTest, SkipsWhatIsIncomplete) {
   Step();
   ASSERT_OK(Checkpoint());

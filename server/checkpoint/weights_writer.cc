@@ -22,6 +22,7 @@
 #include "common/rpc/error_status.h"
 #include "common/tensor/safetensors.h"
 #include "google/protobuf/util/json_util.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "proto/parameter.grpc.pb.h"
 
 namespace paramd {
@@ -30,6 +31,14 @@ namespace {
 
 constexpr char kWeightsFile[] = "model.safetensors";
 constexpr char kSpecFile[] = "job.json";
+constexpr int64_t kMaxSpecBytes = 16 << 20;
+constexpr absl::Duration kMaxPause = absl::Seconds(1);  // Between attempts to fetch: how long one may outlast its need.
+
+absl::Status CheckWanted(const JobPlan& plan, const SaveWanted& wanted) {
+  if (!wanted || wanted()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kAborted, "SAVE_SUPERSEDED",
+                   absl::StrCat("job ", plan.job_id, " has been taken from this server"));
+}
 
 // The arena as it comes together from the servers' chunks.
 class ArenaAssembly {
@@ -120,16 +129,40 @@ absl::Status WriteSpec(const JobPlan& plan, const std::string& directory) {
   return file.SyncAndClose();
 }
 
-// The job's directory may be there already, with its checkpoints; and, when the job went on from one of them, with the
-// weights that it was cancelled with. The weights come last: with them the directory is complete.
+// Whether the directory has the specification of this job and, if any, weights of this job.
+absl::StatusOr<bool> IsOutputOf(const JobPlan& plan, const std::string& directory) {
+  const absl::StatusOr<std::string> json = ReadFile(absl::StrCat(directory, "/", kSpecFile), kMaxSpecBytes);
+  if (absl::IsNotFound(json.status())) return false;
+  RETURN_IF_ERROR(json.status());
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;
+  v1::JobSpec spec;
+  if (!google::protobuf::util::JsonStringToMessage(*json, &spec, options).ok()) return false;
+  if (!google::protobuf::util::MessageDifferencer::Equals(spec, plan.spec)) return false;
+  const auto weights = SafetensorsReader::Open(absl::StrCat(directory, "/", kWeightsFile));
+  if (absl::IsNotFound(weights.status())) return true;
+  if (absl::IsInvalidArgument(weights.status())) return false;
+  RETURN_IF_ERROR(weights.status());
+  const auto job_id = weights->metadata().find("job_id");
+  return job_id != weights->metadata().end() && job_id->second == plan.job_id;
+}
+
+// The job's directory may be there already, with its checkpoints; and with the weights that it was cancelled with when
+// it went on from a checkpoint, or that an earlier life of it has saved. The weights come last: with them the directory
+// is complete.
 absl::Status PutInPlace(const JobPlan& plan, const std::string& temporary, const std::string& directory) {
   const absl::StatusOr<std::vector<std::string>> names = ListDirectory(directory);
   if (absl::IsNotFound(names.status())) return RenameDirectory(temporary, directory);
   RETURN_IF_ERROR(names.status());
+  bool saved = false;
   for (const std::string& name : *names) {
-    const bool own = name == kSpecFile || name == kWeightsFile;
-    if (name == "checkpoints" || (own && !plan.restore_directory.empty())) continue;
-    return FileError(EEXIST, "save to", directory);
+    if (name == "checkpoints") continue;
+    if (name != kSpecFile && name != kWeightsFile) return FileError(EEXIST, "save to", directory);
+    saved = true;
+  }
+  if (saved && plan.restore_directory.empty()) {
+    ASSIGN_OR_RETURN(const bool own, IsOutputOf(plan, directory));
+    if (!own) return FileError(EEXIST, "save to", directory);
   }
   for (const char* name : {kSpecFile, kWeightsFile}) {
     RETURN_IF_ERROR(RenameFile(absl::StrCat(temporary, "/", name), absl::StrCat(directory, "/", name)));
@@ -139,13 +172,14 @@ absl::Status PutInPlace(const JobPlan& plan, const std::string& temporary, const
 }
 
 absl::Status WriteDirectory(const JobPlan& plan, const ArenaAssembly& assembly, const std::string& temporary,
-                            const std::string& directory, v1::WeightsSaved& saved) {
+                            const std::string& directory, const SaveWanted& wanted, v1::WeightsSaved& saved) {
   RETURN_IF_ERROR(EnsureDirectory(temporary));
   RETURN_IF_ERROR(WriteModel(plan, assembly, temporary, saved));
   RETURN_IF_ERROR(HitFailpoint(Failpoint::kWeightsModelWritten));
   RETURN_IF_ERROR(WriteSpec(plan, temporary));
   RETURN_IF_ERROR(SyncDirectory(temporary));
   RETURN_IF_ERROR(HitFailpoint(Failpoint::kWeightsWritten));
+  RETURN_IF_ERROR(CheckWanted(plan, wanted));
   RETURN_IF_ERROR(PutInPlace(plan, temporary, directory));
   PassFailpoint(Failpoint::kWeightsSaved);
   return absl::OkStatus();
@@ -154,11 +188,14 @@ absl::Status WriteDirectory(const JobPlan& plan, const ArenaAssembly& assembly, 
 }  // namespace
 
 absl::StatusOr<v1::WeightsSaved> SaveWeights(const JobPlan& plan, const std::string& default_directory,
-                                             const ChunkFetcher& fetch) {
+                                             const ChunkFetcher& fetch, const SaveWanted& wanted) {
   ArenaAssembly assembly(plan);
+  const auto sink = [&](const v1::FetchChunksResponse& chunk) -> absl::Status {
+    RETURN_IF_ERROR(CheckWanted(plan, wanted));
+    return assembly.Add(chunk);
+  };
   for (int server = 0; server < plan.placement.servers_size(); ++server) {
-    absl::Status status = fetch(static_cast<uint32_t>(server),
-                                [&assembly](const v1::FetchChunksResponse& chunk) { return assembly.Add(chunk); });
+    absl::Status status = fetch(static_cast<uint32_t>(server), sink);
     if (!status.ok()) {
       return Annotate(status, absl::StrCat("weights of server ", plan.placement.servers(server).node_id()));
     }
@@ -170,7 +207,7 @@ absl::StatusOr<v1::WeightsSaved> SaveWeights(const JobPlan& plan, const std::str
   v1::WeightsSaved saved;
   saved.set_directory(absl::StrCat(parent, "/", plan.job_id));
   const std::string temporary = absl::StrCat(parent, "/.", plan.job_id, ".", RandomSuffix(8), ".tmp");
-  absl::Status status = WriteDirectory(plan, assembly, temporary, saved.directory(), saved);
+  absl::Status status = WriteDirectory(plan, assembly, temporary, saved.directory(), wanted, saved);
   if (!status.ok()) {
     (void)RemoveTree(temporary);  // The first error is the one to report.
     return Annotate(status, absl::StrCat("saving the weights of job ", plan.job_id));
@@ -179,15 +216,16 @@ absl::StatusOr<v1::WeightsSaved> SaveWeights(const JobPlan& plan, const std::str
 }
 
 ChunkFetcher RemoteChunkFetcher(const JobPlan& plan, absl::Duration timeout,
-                                std::shared_ptr<const Credentials> credentials) {
-  return [&plan, timeout, credentials = std::move(credentials)](uint32_t server_index,
-                                                                const ChunkSink& sink) -> absl::Status {
+                                std::shared_ptr<const Credentials> credentials, SaveWanted wanted) {
+  return [&plan, timeout, credentials = std::move(credentials), wanted = std::move(wanted)](
+             uint32_t server_index, const ChunkSink& sink) -> absl::Status {
     const auto stub = v1::ParameterService::NewStub(CreateChannel(
         plan.placement.servers(server_index).address(),
         {.kind = ChannelKind::kBulk,
          .max_message_bytes = plan.arena.chunk_elements() * static_cast<int64_t>(sizeof(float)) + kMessageOverheadBytes,
          .credentials = credentials}));
-    return RetryUnavailable({.total = timeout}, [&]() -> absl::Status {
+    return RetryUnavailable({.max_backoff = kMaxPause, .total = timeout}, [&]() -> absl::Status {
+      RETURN_IF_ERROR(CheckWanted(plan, wanted));
       grpc::ClientContext context;
       PrepareCall({.timeout = timeout}, context);
       v1::FetchChunksRequest request;

@@ -136,9 +136,64 @@ TEST_F(WeightsWriterTest, RefusesDamagedMissingAndUnequalChunks) {
               StatusIs(absl::StatusCode::kDataLoss, "CHUNK_MISSING"));
 }
 
-TEST_F(WeightsWriterTest, NeverReplacesSavedWeights) {
+TEST_F(WeightsWriterTest, ALaterLifeOfTheJobReplacesWhatAnEarlierOneSaved) {
+  ASSERT_OK_AND_ASSIGN(const v1::WeightsSaved earlier, SaveWeights(*plan_, directory_, Fetcher()));
+  arena_[0] += 1;  // Asynchronous training does not end twice with the same weights.
+  ASSERT_OK_AND_ASSIGN(const v1::WeightsSaved later, SaveWeights(*plan_, directory_, Fetcher()));
+  EXPECT_NE(later.sha256(), earlier.sha256());
+  ExpectComplete(later.directory());
+  // An earlier life that died between the two files.
+  ASSERT_TRUE(std::filesystem::remove(later.directory() + "/model.safetensors"));
   ASSERT_OK(SaveWeights(*plan_, directory_, Fetcher()));
-  EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher()), StatusIs(absl::StatusCode::kAlreadyExists));
+  ExpectComplete(later.directory());
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_), {}), 1) << "something is left behind";
+}
+
+TEST_F(WeightsWriterTest, NeverReplacesAnothersWeights) {
+  ASSERT_OK_AND_ASSIGN(const v1::WeightsSaved saved, SaveWeights(*plan_, directory_, Fetcher()));
+  const std::shared_ptr<const JobPlan> own = plan_;
+  const auto refused = [&](auto change) {
+    v1::JobAssignment assignment = TestAssignment({.workers = 2, .servers = 2});
+    change(assignment);
+    plan_ = *JobPlan::Create(assignment, 0);
+    EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher()), StatusIs(absl::StatusCode::kAlreadyExists, "FILE_EXISTS"));
+    plan_ = own;
+    ExpectComplete(saved.directory());
+  };
+  refused([](v1::JobAssignment& a) { a.mutable_spec()->set_seed(77); });
+  std::filesystem::rename(directory_ + "/job-1", directory_ + "/job-2");
+  plan_ = own;
+  v1::JobAssignment assignment = TestAssignment({.workers = 2, .servers = 2});
+  assignment.set_job_id("job-2");
+  plan_ = *JobPlan::Create(assignment, 0);
+  EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher()), StatusIs(absl::StatusCode::kAlreadyExists, "FILE_EXISTS"));
+  // Damaged is nobody's.
+  std::filesystem::rename(directory_ + "/job-2", directory_ + "/job-1");
+  plan_ = own;
+  std::ofstream(directory_ + "/job-1/model.safetensors") << "x";
+  EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher()), StatusIs(absl::StatusCode::kAlreadyExists, "FILE_EXISTS"));
+}
+
+TEST_F(WeightsWriterTest, WhoLostTheJobPutsNothingInPlace) {
+  const int chunks = plan_->arena.chunk_count();
+  for (int last : {0, chunks - 1, chunks}) {
+    int asked = 0;
+    EXPECT_THAT(SaveWeights(*plan_, directory_, Fetcher(), [&] { return asked++ < last; }),
+                StatusIs(absl::StatusCode::kAborted, "SAVE_SUPERSEDED"));
+    EXPECT_EQ(asked, last + 1);
+    EXPECT_FALSE(std::filesystem::exists(directory_ + "/job-1"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+}
+
+TEST_F(WeightsWriterTest, FetchingIsTriedAgainOnlyWhileItIsWanted) {
+  v1::JobAssignment assignment = TestAssignment();
+  assignment.mutable_placement()->mutable_servers(0)->set_address("127.0.0.1:1");  // Nobody there.
+  const std::shared_ptr<const JobPlan> plan = *JobPlan::Create(assignment, 0);
+  int asked = 0;
+  const SaveWanted wanted = [&] { return asked++ < 2; };
+  EXPECT_THAT(SaveWeights(*plan, directory_, RemoteChunkFetcher(*plan, absl::Minutes(10), nullptr, wanted), wanted),
+              StatusIs(absl::StatusCode::kAborted, "SAVE_SUPERSEDED"));
 }
 
 TEST_F(WeightsWriterTest, DiskErrorsAreReported) {

@@ -15,25 +15,37 @@ Jobs::Jobs(int64_t memory_limit_bytes, ServerJobEnvironment environment)
   environment_.metrics.memory_limit().Set(static_cast<double>(memory_limit_bytes));
 }
 
-absl::StatusOr<std::shared_ptr<ServerJob>> Jobs::Create(std::shared_ptr<const JobPlan> plan) {
-  const int64_t needed = plan->memory_bytes();
-  const int64_t available = memory_limit_bytes_ - account_->used.load();
+absl::Status Jobs::Reserve(const JobPlan& plan) {
+  const int64_t needed = plan.memory_bytes();
+  absl::MutexLock lock(&account_->mutex);
+  int64_t& of_job = account_->used_by_job[plan.job_id];
+  const int64_t available = memory_limit_bytes_ - (account_->used - of_job);
   if (needed > available) {
+    if (of_job == 0) account_->used_by_job.erase(plan.job_id);
     return MakeError(absl::StatusCode::kResourceExhausted, "MEMORY_LIMIT_EXCEEDED",
-                     absl::StrCat("job ", plan->job_id, " needs ", needed, " bytes on this server, ", available,
+                     absl::StrCat("job ", plan.job_id, " needs ", needed, " bytes on this server, ", available,
                                   " are available of ", memory_limit_bytes_),
                      {{"neededBytes", absl::StrCat(needed)}, {"availableBytes", absl::StrCat(available)}});
   }
-  prometheus::Gauge& used = environment_.metrics.memory_used();
-  used.Set(static_cast<double>(account_->used += needed));
-  // Runs in the job's destructor, which the owner of the last reference calls.
-  auto on_gone = [account = account_, key = plan.get(), needed, &used] {
-    used.Set(static_cast<double>(account->used -= needed));
+  of_job += needed;
+  environment_.metrics.memory_used().Set(static_cast<double>(account_->used += needed));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<ServerJob>> Jobs::Create(std::shared_ptr<const JobPlan> plan) {
+  RETURN_IF_ERROR(Reserve(*plan));
+  // Runs at the end of the job's destructor, which the owner of the last reference calls. Keeps the plan, so that no
+  // other has its address, by which Release's callback is found.
+  auto on_gone = [account = account_, plan, &used = environment_.metrics.memory_used()] {
     std::function<void()> done;
     {
       absl::MutexLock lock(&account->mutex);
+      used.Set(static_cast<double>(account->used -= plan->memory_bytes()));
+      if ((account->used_by_job[plan->job_id] -= plan->memory_bytes()) == 0) {
+        account->used_by_job.erase(plan->job_id);
+      }
       for (auto entry = account->gone.begin(); entry != account->gone.end(); ++entry) {
-        if (entry->first != key) continue;
+        if (entry->first != plan.get()) continue;
         done = std::move(entry->second);
         account->gone.erase(entry);
         break;

@@ -35,7 +35,8 @@ class Jobs {
   Jobs(int64_t memory_limit_bytes, ServerJobEnvironment environment);
 
   // Allocates and initialises the job's chunks, then calls `done` with the memory accounted. The same generation again
-  // is answered again; a newer one replaces the older. Errors: JobPlan::Create's; kFailedPrecondition GENERATION_FENCED
+  // is answered again; a newer one replaces the older, whose memory is on its way out and does not count against it.
+  // Errors: JobPlan::Create's; kFailedPrecondition GENERATION_FENCED
   // for an older generation; kResourceExhausted MEMORY_LIMIT_EXCEEDED with neededBytes and availableBytes.
   void Prepare(const v1::JobAssignment& assignment, uint32_t server_index, Prepared done);
 
@@ -64,11 +65,14 @@ class Jobs {
   struct Account {
     std::atomic<int64_t> used = 0;
     absl::Mutex mutex;
+    // By job, of all its lives that are here: an earlier one is on its way out and no reason to refuse the next.
+    absl::flat_hash_map<std::string, int64_t> used_by_job ABSL_GUARDED_BY(mutex);
     std::vector<std::pair<const void*, std::function<void()>>> gone ABSL_GUARDED_BY(mutex);
   };
 
   std::vector<std::shared_ptr<ServerJob>> All() const;
   absl::StatusOr<std::shared_ptr<ServerJob>> Create(std::shared_ptr<const JobPlan> plan);
+  absl::Status Reserve(const JobPlan& plan);
   static void ReleaseJob(const std::shared_ptr<ServerJob>& job, const std::string& reason);
 
   const int64_t memory_limit_bytes_;

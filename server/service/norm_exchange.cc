@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "common/base/error.h"
 #include "common/base/failpoint.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/error_status.h"
@@ -15,13 +16,15 @@ namespace paramd {
 // One report with its attempts. Kept alive by the callbacks it waits for.
 class NormExchange::Call : public std::enable_shared_from_this<Call> {
  public:
-  Call(std::shared_ptr<v1::ParameterService::Stub> stub, v1::ReduceNormRequest request, absl::Duration timeout,
-       Done done)
+  Call(std::shared_ptr<v1::ParameterService::Stub> stub, v1::ReduceNormRequest request,
+       const NormExchangeOptions& options, Done done)
       : stub_(std::move(stub)),
         request_(std::move(request)),
-        deadline_(absl::Now() + timeout),
-        backoff_(RetryOptions{.total = timeout}, request_.step()),
-        done_(std::move(done)) {}
+        timeout_(options.timeout),
+        lease_(options.lease),
+        done_(std::move(done)),
+        deadline_(absl::Now() + timeout_),
+        backoff_(RetryOptions{.total = timeout_}, request_.step()) {}
 
   void Attempt() {
     if (const absl::Status injected = HitFailpoint(Failpoint::kServerNormSend); !injected.ok()) {
@@ -47,28 +50,38 @@ class NormExchange::Call : public std::enable_shared_from_this<Call> {
 
  private:
   void OnAnswer(const grpc::Status& status) {
-    const absl::Duration pause = backoff_.Next();
+    if (status.ok()) return done_(response_.squared_norm());
+    const absl::Status failure = FromGrpcStatus(status);
+    const absl::Time next = absl::Now() + backoff_.Next();
     {
       absl::MutexLock lock(&mutex_);
-      if (status.error_code() == grpc::StatusCode::UNAVAILABLE && !cancelled_ && absl::Now() + pause < deadline_) {
-        alarm_.Set(absl::ToChronoTime(absl::Now() + pause), [self = shared_from_this()](bool) { self->Attempt(); });
+      if (MayRepeat(failure, next)) {
+        alarm_.Set(absl::ToChronoTime(next), [self = shared_from_this()](bool) { self->Attempt(); });
         return;
       }
     }
-    if (status.ok()) {
-      done_(response_.squared_norm());
-    } else {
-      done_(FromGrpcStatus(status));
+    done_(failure);
+  }
+
+  // Asks for the lease under the mutex: what its function refers to may be gone after Cancel.
+  bool MayRepeat(const absl::Status& failure, absl::Time next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (cancelled_) return false;
+    if (ErrorReason(failure) == "LEASE_LOST" || (lease_ && lease_() == Lease::kLost)) {
+      deadline_ = next + timeout_;
+      return true;
     }
+    return absl::IsUnavailable(failure) && next < deadline_;
   }
 
   const std::shared_ptr<v1::ParameterService::Stub> stub_;
   const v1::ReduceNormRequest request_;
-  const absl::Time deadline_;
+  const absl::Duration timeout_;
+  const std::function<Lease()> lease_;
+  const Done done_;
   // One attempt at a time uses these.
+  absl::Time deadline_;
   Backoff backoff_;
   v1::ReduceNormResponse response_;
-  const Done done_;
 
   absl::Mutex mutex_;
   grpc::Alarm alarm_ ABSL_GUARDED_BY(mutex_);
@@ -93,7 +106,7 @@ void NormExchange::Send(uint64_t step, const std::vector<v1::ChunkNorm>& norms, 
   request.set_step(step);
   request.set_server_index(options_.server_index);
   for (const v1::ChunkNorm& norm : norms) *request.add_norms() = norm;
-  auto call = std::make_shared<Call>(stub_, std::move(request), options_.timeout, std::move(done));
+  auto call = std::make_shared<Call>(stub_, std::move(request), options_, std::move(done));
   {
     absl::MutexLock lock(&mutex_);
     calls_.erase(

@@ -5,8 +5,10 @@
 //   exchange.Send(step, norms, [](absl::StatusOr<double> total) { ... });
 //
 // A call that finds the lead unavailable is made again, with backoff, until the deadline; the lead takes a repeated
-// report for the same. `done` runs exactly once, on one of gRPC's threads. Thread safe. Destroying the exchange cancels
-// what is under way (kCancelled) without waiting for it; the channel's owner (ChannelCache) outlives that.
+// report for the same. The time in which the lead or this server has lost its lease does not count: both keep the job
+// for a coordinator that comes back, and the call is made again as long as the exchange is there. `done` runs exactly
+// once, on one of gRPC's threads. Thread safe. Destroying the exchange cancels what is under way (kCancelled) without
+// waiting for it; the channel's owner (ChannelCache) outlives that.
 #ifndef PARAMD_SERVER_SERVICE_NORM_EXCHANGE_H_
 #define PARAMD_SERVER_SERVICE_NORM_EXCHANGE_H_
 
@@ -22,6 +24,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/channel.h"
 #include "proto/parameter.grpc.pb.h"
+#include "server/service/lease.h"
 
 namespace paramd {
 
@@ -31,6 +34,7 @@ struct NormExchangeOptions {
   uint64_t generation = 0;
   uint32_t server_index = 0;
   absl::Duration timeout = absl::Seconds(30);
+  std::function<Lease()> lease = nullptr;  // Of this server; not called once the exchange is gone. Null: needs none.
 };
 
 class NormExchange {

@@ -84,15 +84,21 @@ void ParameterService::OnStreamGone(uint64_t stream) {
   jobs_.DropStream(stream);
 }
 
-absl::Status ParameterService::CheckLease() const {
-  if (!options_.lease_lost || !options_.lease_lost()) return absl::OkStatus();
+absl::Status ParameterService::CheckLease(Lease lease) {
+  if (lease != Lease::kLost) return absl::OkStatus();
   return MakeError(absl::StatusCode::kUnavailable, "LEASE_LOST",
                    "this server has no lease: it serves nobody until a coordinator welcomes it again");
 }
 
 absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(absl::string_view job_id) const {
-  RETURN_IF_ERROR(CheckLease());
+  const Lease lease = CurrentLease();
+  RETURN_IF_ERROR(CheckLease(lease));
   std::shared_ptr<ServerJob> job = jobs_.Find(job_id);
+  if (job == nullptr && lease == Lease::kNone) {
+    // The job may be that of an earlier process, which the coordinator does not know to be gone.
+    return MakeError(absl::StatusCode::kUnavailable, "JOB_NOT_READY",
+                     absl::StrCat("no job ", job_id, " on this server, which has not registered yet"));
+  }
   if (job == nullptr) {
     return MakeError(absl::StatusCode::kNotFound, "JOB_NOT_FOUND", absl::StrCat("no job ", job_id, " on this server"));
   }
@@ -108,7 +114,7 @@ absl::StatusOr<std::shared_ptr<ServerJob>> ParameterService::FindJob(const Reque
   std::shared_ptr<ServerJob> job = state.job.lock();
   // A job that was released or replaced has ended.
   if (job != nullptr && !job->ended() && absl::string_view(job->plan().job_id) == header.job_id.view()) {
-    RETURN_IF_ERROR(CheckLease());
+    RETURN_IF_ERROR(CheckLease(CurrentLease()));
     return job;
   }
   job = nullptr;  // Not held while another one is looked for.

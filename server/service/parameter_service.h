@@ -24,6 +24,7 @@
 #include "proto/parameter.grpc.pb.h"
 #include "server/service/exchange_stream.h"
 #include "server/service/jobs.h"
+#include "server/service/lease.h"
 #include "server/service/owner_threads.h"
 #include "server/service/server_metrics.h"
 
@@ -33,7 +34,7 @@ struct ParameterServiceOptions {
   absl::Duration request_timeout = absl::Seconds(60);  // Bounds how long a pull may wait.
   bool shared_memory = true;                           // Whether clients on this host may attach memory.
   ReadLimits limits;                                   // Of each stream.
-  std::function<bool()> lease_lost;                    // Then nobody is served. Null: there is no lease to lose.
+  std::function<Lease()> lease;                        // Null: this server needs none.
 };
 
 // Exchange raw, the other methods with the generated messages.
@@ -63,9 +64,11 @@ class ParameterService final : public RawParameterService, private RequestRouter
   absl::Status Route(InboundSlot& slot) override;
   void OnStreamGone(uint64_t stream) override;
 
+  Lease CurrentLease() const { return options_.lease ? options_.lease() : Lease::kHeld; }
   // kUnavailable LEASE_LOST while the coordinator may have given this server up.
-  absl::Status CheckLease() const;
-  // The job of a message. kNotFound JOB_NOT_FOUND; kUnavailable JOB_NOT_READY while it is being prepared, and as above.
+  static absl::Status CheckLease(Lease lease);
+  // The job of a message. kNotFound JOB_NOT_FOUND; kUnavailable JOB_NOT_READY while it is being prepared, or while it
+  // may not be here yet because this server has not registered; and as above.
   absl::StatusOr<std::shared_ptr<ServerJob>> FindJob(absl::string_view job_id) const;
   // The same, without a lock when it is the job of the stream's last message.
   absl::StatusOr<std::shared_ptr<ServerJob>> FindJob(const RequestHeader& header,

@@ -288,18 +288,32 @@ TEST(ParameterServiceTest, AReleasedJobIsNotFoundByAStreamThatUsedIt) {
 }
 
 TEST(ParameterServiceTest, NobodyIsServedWithoutALease) {
-  std::atomic<bool> lost = false;
-  TestService service({.lease_lost = [&] { return lost.load(); }});
+  std::atomic<Lease> lease = Lease::kHeld;
+  TestService service({.lease = [&] { return lease.load(); }});
   ASSERT_OK(service.Prepare(TestAssignment()));
   ExchangeClient client(service.tcp_address());
   ASSERT_EQ(client.Call(PullMessage(0, 0)).code(), 0);
-  lost = true;
+  lease = Lease::kLost;
   const v1::ParameterResponse refused = client.Call(PullMessage(0, 0));  // The stream knows the job already.
   EXPECT_EQ(refused.code(), static_cast<int>(absl::StatusCode::kUnavailable));
   EXPECT_EQ(refused.reason(), "LEASE_LOST");
   ExchangeClient another(service.tcp_address());
   EXPECT_EQ(another.Call(PullMessage(0, 0)).reason(), "LEASE_LOST");
-  lost = false;
+  lease = Lease::kHeld;
+  EXPECT_EQ(client.Call(PullMessage(0, 0)).code(), 0);
+}
+
+TEST(ParameterServiceTest, BeforeTheFirstLeaseAnUnknownJobMayStillCome) {
+  std::atomic<Lease> lease = Lease::kNone;
+  TestService service({.lease = [&] { return lease.load(); }});
+  ExchangeClient client(service.tcp_address());
+  const v1::ParameterResponse early = client.Call(PullMessage(0, 0));
+  EXPECT_EQ(early.code(), static_cast<int>(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(early.reason(), "JOB_NOT_READY");
+  lease = Lease::kHeld;
+  EXPECT_EQ(client.Call(PullMessage(0, 0)).reason(), "JOB_NOT_FOUND");
+  lease = Lease::kNone;
+  ASSERT_OK(service.Prepare(TestAssignment()));
   EXPECT_EQ(client.Call(PullMessage(0, 0)).code(), 0);
 }
 

@@ -41,8 +41,8 @@ std::vector<v1::ChunkNorm> NormsOf(const NormTable& table, uint64_t step) {
 
 ServerJob::ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnvironment& environment,
                      std::function<void()> on_gone)
-    : environment_(environment),
-      on_gone_(std::move(on_gone)),
+    : gone_notice_{std::move(on_gone)},
+      environment_(environment),
       metrics_(environment.metrics, *plan),
       shard_(plan),
       capture_(shard_.chunks().size(), plan->synchronous()),
@@ -59,13 +59,13 @@ ServerJob::ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnviron
                             .job_id = plan->job_id,
                             .generation = plan->generation,
                             .server_index = plan->server_index,
-                            .timeout = environment.norm_timeout});
+                            .timeout = environment.norm_timeout,
+                            .lease = environment.lease});
   }
 }
 
 ServerJob::~ServerJob() {
   for (OwnerState& owner : owners_) owner.stats.Flush(metrics_);  // No thread is at it any more.
-  if (on_gone_) on_gone_();
 }
 
 void ServerJob::Initialize(std::function<void()> done) {

@@ -9,7 +9,7 @@
 // shares anything with another thread.
 //
 // Lifetime: shared by the registry, queued tasks and callbacks; the destructor is the point where nothing refers to the
-// job any more, and runs `on_gone`. Thread safe, except where a method names a thread.
+// job any more, and runs `on_gone` when its memory is free. Thread safe, except where a method names a thread.
 #ifndef PARAMD_SERVER_SERVICE_SERVER_JOB_H_
 #define PARAMD_SERVER_SERVICE_SERVER_JOB_H_
 
@@ -34,6 +34,7 @@
 #include "server/service/checkpoint_capture.h"
 #include "server/service/job_stats.h"
 #include "server/service/job_trace.h"
+#include "server/service/lease.h"
 #include "server/service/norm_exchange.h"
 #include "server/service/owner_threads.h"
 #include "server/service/request_origin.h"
@@ -55,13 +56,14 @@ struct ServerJobEnvironment {
   std::function<void(const JobPlan& plan, const v1::ServerProgress& progress)> on_progress;
   // Runs, on a thread of its own, what blocks on files. Null: on the caller's.
   std::function<void(std::function<void()> task)> run_blocking = nullptr;
+  std::function<Lease()> lease = nullptr;  // Null: this server needs none.
 };
 
 class ServerJob : public std::enable_shared_from_this<ServerJob> {
  public:
   using TotalNorm = std::function<void(absl::StatusOr<double> squared_norm)>;
 
-  // `on_gone` runs in the destructor.
+  // `on_gone` runs last in the destructor.
   ServerJob(std::shared_ptr<const JobPlan> plan, const ServerJobEnvironment& environment,
             std::function<void()> on_gone);
   ~ServerJob();
@@ -115,6 +117,13 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   void Release(const absl::Status& status);
 
  private:
+  struct GoneNotice {
+    ~GoneNotice() {
+      if (on_gone) on_gone();
+    }
+    const std::function<void()> on_gone;
+  };
+
   struct Waiter {
     uint64_t step;
     TotalNorm done;
@@ -153,8 +162,8 @@ class ServerJob : public std::enable_shared_from_this<ServerJob> {
   void OnTotal(uint64_t step, double squared_norm);
   void MaybeReportProgress(const Chunk& chunk, const AppliedStep& applied);
 
+  const GoneNotice gone_notice_;  // First, and so destroyed after everything else.
   const ServerJobEnvironment environment_;
-  const std::function<void()> on_gone_;
   JobMetrics metrics_;
   JobShard shard_;
   CheckpointCapture capture_;

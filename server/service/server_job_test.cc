@@ -60,6 +60,7 @@ class ServerJobTest : public testing::Test {
     auto plan = JobPlan::Create(TestAssignment(options), 0);
     ASSERT_OK(plan.status());
     job_ = nullptr;
+    plan_ = *plan;
     const ServerJobEnvironment environment = {
         .threads = threads_,
         .metrics = metrics_,
@@ -67,7 +68,10 @@ class ServerJobTest : public testing::Test {
         .channels = channels_,
         .on_failed = [this](const JobPlan&, const absl::Status& status) { failure_ = status; },
         .on_progress = [](const JobPlan&, const v1::ServerProgress&) {}};
-    job_ = std::make_shared<ServerJob>(*plan, environment, [this] { ++gone_; });
+    job_ = std::make_shared<ServerJob>(*plan, environment, [this] {
+      ++gone_;
+      freed_ = plan_.expired();
+    });
     absl::Notification ready;
     job_->Initialize([&] { ready.Notify(); });
     ready.WaitForNotification();
@@ -98,7 +102,9 @@ class ServerJobTest : public testing::Test {
   RealClock clock_;
   ServerMetrics metrics_{std::make_shared<prometheus::Registry>(), 1};
   ChannelCache channels_{{.kind = ChannelKind::kControl}};
+  std::weak_ptr<const JobPlan> plan_;  // Which every chunk refers to.
   std::atomic<int> gone_ = 0;
+  std::atomic<bool> freed_ = false;
   absl::Status failure_;
   std::shared_ptr<FakeOrigin> origin_ = std::make_shared<FakeOrigin>();
   std::shared_ptr<ServerJob> job_;
@@ -202,6 +208,7 @@ TEST_F(ServerJobTest, AFailureAnswersWhatWaitsAndIsToldOnce) {
   job_ = nullptr;
   OnOwner([] {});
   EXPECT_EQ(gone_, 1);
+  EXPECT_TRUE(freed_) << "gone before its chunks were";
 }
 
 }  // namespace

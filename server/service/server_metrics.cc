@@ -137,10 +137,10 @@ TransferMetrics::TransferMetrics(SeriesKeeper& keeper, prometheus::Family<promet
 TransferMetrics::~TransferMetrics() {
   absl::MutexLock lock(&mutex_);
   for (prometheus::Histogram* histogram : durations_) {
-    if (histogram != nullptr) keeper_.Remove(duration_family_, histogram);
+    if (histogram != nullptr) keeper_.Remove(histogram);
   }
   for (prometheus::Counter* counter : bytes_) {
-    if (counter != nullptr) keeper_.Remove(bytes_family_, counter);
+    if (counter != nullptr) keeper_.Remove(counter);
   }
 }
 
@@ -192,14 +192,14 @@ JobMetrics::JobMetrics(ServerMetrics& metrics, const JobPlan& plan)
 }
 
 JobMetrics::~JobMetrics() {
-  metrics_.series_.Remove(metrics_.updates_applied_, &updates_applied);
+  metrics_.series_.Remove(&updates_applied);
   for (auto* counter : {&dropped_damaged, &dropped_duplicate, &dropped_fenced, &dropped_non_finite}) {
-    metrics_.series_.Remove(metrics_.gradients_dropped_, counter);
+    metrics_.series_.Remove(counter);
   }
-  metrics_.series_.Remove(metrics_.staleness_, &staleness);
-  metrics_.series_.Remove(metrics_.global_step_, &global_step);
-  for (prometheus::Gauge* gauge : parameters_) metrics_.series_.RemoveNow(metrics_.parameters_, gauge);
-  for (prometheus::Gauge* gauge : parameter_bytes_) metrics_.series_.RemoveNow(metrics_.parameter_bytes_, gauge);
+  metrics_.series_.Remove(&staleness);
+  metrics_.series_.Remove(&global_step);
+  for (prometheus::Gauge* gauge : parameters_) metrics_.series_.RemoveNow(gauge);
+  for (prometheus::Gauge* gauge : parameter_bytes_) metrics_.series_.RemoveNow(gauge);
 }
 
 }  // namespace paramd

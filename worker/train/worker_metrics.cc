@@ -66,8 +66,8 @@ std::unique_ptr<WorkerJobMetrics> WorkerMetrics::ForJob(const std::string& job_i
 TrafficMetrics::~TrafficMetrics() {
   for (const Series& series : series_) {
     if (series.wire == nullptr) continue;
-    keeper_.Remove(family_, series.wire);
-    keeper_.Remove(family_, series.raw);
+    keeper_.Remove(series.wire);
+    keeper_.Remove(series.raw);
   }
 }
 
@@ -115,18 +115,18 @@ WorkerJobMetrics::WorkerJobMetrics(WorkerMetrics& metrics, const std::string& jo
 }
 
 WorkerJobMetrics::~WorkerJobMetrics() {
-  for (prometheus::Histogram* histogram : step_duration_) metrics_.series_.Remove(metrics_.step_duration_, histogram);
-  metrics_.series_.Remove(metrics_.steps_, &steps_);
-  metrics_.series_.Remove(metrics_.samples_, &samples_);
-  metrics_.series_.Remove(metrics_.tokens_, &tokens_);
-  metrics_.series_.Remove(metrics_.loss_, &loss_);
-  metrics_.series_.Remove(metrics_.retries_, &retries_);
-  metrics_.series_.Remove(metrics_.reconnections_, &reconnections_);
-  metrics_.series_.Remove(metrics_.refusals_, &refusals_);
-  metrics_.series_.RemoveNow(metrics_.in_flight_bytes_, &in_flight_bytes_);
-  for (prometheus::Gauge* gauge : streams_) metrics_.series_.RemoveNow(metrics_.streams_, gauge);
-  metrics_.series_.Remove(metrics_.non_finite_, &non_finite_loss_);
-  metrics_.series_.Remove(metrics_.non_finite_, &non_finite_gradient_);
+  for (prometheus::Histogram* histogram : step_duration_) metrics_.series_.Remove(histogram);
+  metrics_.series_.Remove(&steps_);
+  metrics_.series_.Remove(&samples_);
+  metrics_.series_.Remove(&tokens_);
+  metrics_.series_.Remove(&loss_);
+  metrics_.series_.Remove(&retries_);
+  metrics_.series_.Remove(&reconnections_);
+  metrics_.series_.Remove(&refusals_);
+  metrics_.series_.RemoveNow(&in_flight_bytes_);
+  for (prometheus::Gauge* gauge : streams_) metrics_.series_.RemoveNow(gauge);
+  metrics_.series_.Remove(&non_finite_loss_);
+  metrics_.series_.Remove(&non_finite_gradient_);
 }
 
 void WorkerJobMetrics::Observe(const StepReport& report, const ParameterClientStats& stats) {
