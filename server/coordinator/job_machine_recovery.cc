@@ -73,6 +73,7 @@ void JobMachine::FinishRecovery() {
 bool JobMachine::BeginAnew() {
   if (record_.recovery().attempts() == 0 || record_.restore().step() != 0) return false;
   if (record_.restore().from() == record_.restore_from()) return false;
+  if (NewestCheckpointStep(record_) > 0) return false;  // There is one, but not here: that is for people to see.
   record_.clear_restore();
   record_.clear_next_checkpoint_step();
   Rewind(0);

@@ -102,6 +102,21 @@ TEST_F(RecoveryTest, TheDiskKnowsWhetherACheckpointWasTaken) {
   Train();
 }
 
+TEST_F(RecoveryTest, ACheckpointThatTheNewLeadDoesNotSeeIsNotForgotten) {
+  Train();
+  Checkpoint();
+  LoseServer(0);
+  Place();
+  Report(Server(0), [](v1::JobReport& r) {
+    r.mutable_checkpoint()->set_number(UINT64_MAX);
+    *r.mutable_checkpoint()->mutable_failed() =
+        ToRpcStatus(MakeError(absl::StatusCode::kNotFound, "CHECKPOINT_NOT_FOUND", "nothing there"));
+  });
+  ReleaseAll();
+  EXPECT_EQ(job().state(), v1::JOB_STATE_FAILED);
+  EXPECT_THAT(job().message(), HasSubstr("nothing there"));
+}
+
 TEST_F(RecoveryTest, TheStepThatSomebodyChoseIsChosenAgain) {
   options_.max_recoveries = 1;
   Train();

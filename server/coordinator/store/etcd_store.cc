@@ -28,6 +28,9 @@ constexpr size_t kMaxRequestBytes = 1536 * 1024 - 16 * 1024;
 constexpr int kJobsPerRead = 16;  // Of up to 1.5 MiB each: within the client's limit for one answer.
 constexpr int kEventsPerRead = 500;
 constexpr absl::Duration kRetryPause = absl::Milliseconds(50);
+// How long an operation is tried at most: an etcd that renews leases and stores nothing must not stop the engine, which
+// waits for its store, for ever.
+constexpr absl::Duration kPatience = absl::Seconds(5);
 
 std::string Number(uint64_t value) { return absl::StrFormat("%020d", value); }
 
@@ -88,7 +91,7 @@ class EtcdStore final : public Store {
   absl::Status CheckLead() const;
   absl::StatusOr<RangeResponse> Range(const RangeRequest& request);
   absl::StatusOr<TxnResponse> Read(const TxnRequest& request);
-  // Repeats `attempt` while etcd does not answer and the leadership lasts.
+  // Repeats `attempt` while etcd does not answer and the leadership lasts, for kPatience.
   template <typename Response, typename Attempt>
   absl::StatusOr<Response> Persist(const Attempt& attempt);
   absl::Status ClaimPrefix();
@@ -124,6 +127,7 @@ absl::Status EtcdStore::CheckLead() const {
 
 template <typename Response, typename Attempt>
 absl::StatusOr<Response> EtcdStore::Persist(const Attempt& attempt) {
+  const absl::Time end = absl::Now() + kPatience;
   while (true) {
     RETURN_IF_ERROR(CheckLead());
     absl::StatusOr<Response> response = attempt();
@@ -131,7 +135,7 @@ absl::StatusOr<Response> EtcdStore::Persist(const Attempt& attempt) {
       RETURN_IF_ERROR(CheckLead());  // What was read may be old by now.
       return response;
     }
-    if (leadership_.remaining() <= kRetryPause) return response;
+    if (leadership_.remaining() <= kRetryPause || absl::Now() >= end) return response;
     absl::SleepFor(kRetryPause);
   }
 }
@@ -369,6 +373,7 @@ absl::StatusOr<int64_t> EtcdStore::Commit(TxnRequest txn) {
                      absl::StrCat("a change of ", txn.ByteSizeLong(), " bytes; etcd takes at most ", kMaxRequestBytes));
   }
   bool in_doubt = false;
+  const absl::Time end = absl::Now() + kPatience;
   while (true) {
     const absl::StatusOr<TxnResponse> answer = etcd_.Txn(txn);
     if (answer.ok()) {
@@ -378,7 +383,7 @@ absl::StatusOr<int64_t> EtcdStore::Commit(TxnRequest txn) {
     const absl::Status& status = answer.status();
     if (!absl::IsUnavailable(status) && !in_doubt) return status;
     in_doubt = true;
-    if (!absl::IsUnavailable(status) || leadership_.remaining() <= kRetryPause) {
+    if (!absl::IsUnavailable(status) || leadership_.remaining() <= kRetryPause || absl::Now() >= end) {
       const std::string message = absl::StrCat(status.message(), "; whether the change was stored is not known, so ",
                                                "this coordinator gives up the lead");
       leadership_.Lose(NotLeaderError(message, ""));

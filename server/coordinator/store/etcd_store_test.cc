@@ -162,6 +162,13 @@ TEST_F(EtcdStoreTest, ADeadEtcdEndsTheLeadAndTheWait) {
   EXPECT_THAT(first_->store->GetJob("a"), StatusIs(absl::StatusCode::kUnavailable, "NOT_LEADER"));
 }
 
+// The lease goes past the proxy: it is renewed as ever.
+TEST_F(EtcdStoreTest, AnEtcdThatStoresNothingEndsTheLead) {
+  first_->proxy.SpoilTransactions(EtcdProxy::Fault::kLoseRequest, 1'000'000);
+  EXPECT_THAT(first_->store->Apply(Put(Job(1, "a"))), StatusIs(absl::StatusCode::kUnavailable, "STORE_UNAVAILABLE"));
+  EXPECT_THAT(first_->store->GetJob("a"), StatusIs(absl::StatusCode::kUnavailable, "NOT_LEADER"));
+}
+
 TEST_F(EtcdStoreTest, AnEtcdThatStandsStillForAMomentIsWaitedFor) {
   EtcdClient impatient({.endpoints = {etcd_->endpoint()}, .timeout = absl::Milliseconds(50)});
   ASSERT_OK_AND_ASSIGN(const auto store, OpenEtcdStore(impatient, *first_->leadership, "/t/"));
