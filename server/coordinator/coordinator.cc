@@ -245,17 +245,20 @@ ClusterCapacity Coordinator::Capacity() {
 
 void Coordinator::SchedulePending() {
   schedule_wanted_ = false;
+  const ClusterCapacity capacity = Capacity();
+  uint32_t free_workers = 0;
+  for (const WorkerCapacity& worker : capacity.workers) free_workers += worker.free;
   std::vector<ActiveJob*> jobs;
   std::vector<PendingJob> pending;
   for (auto& [ordinal, job] : active_) {
     if (job.record.job().state() != v1::JOB_STATE_PENDING) continue;
     jobs.push_back(&job);
     pending.push_back(
-        {job.record.job().job_id(), &job.record.job().spec(), JobMachine::WorkersWanted(job.record.job())});
+        {job.record.job().job_id(), &job.record.job().spec(), JobMachine::WorkersToBegin(job.record, free_workers)});
   }
   if (pending.empty()) return;
   const ScheduleOptions options{.fail_too_large = clock_.Now() >= grace_until_};
-  const std::vector<Decision> decisions = ScheduleJobs(pending, Capacity(), options);
+  const std::vector<Decision> decisions = ScheduleJobs(pending, capacity, options);
   for (size_t i = 0; i < jobs.size(); ++i) {
     const Decision& decision = decisions[i];
     if (decision.kind == Decision::Kind::kPlace) PassFailpoint(Failpoint::kCoordinatorPlace);

@@ -211,6 +211,22 @@ TEST_F(CoordinatorTest, ALostLeaseIsActedUponOnceTheStoreWorksAgain) {
   EXPECT_THAT(worker_.status, StatusIs(absl::StatusCode::kUnavailable, "LEASE_LOST"));
 }
 
+TEST_F(CoordinatorTest, AJobThatRecoversGoesOnWithTheWorkersThereAre) {
+  Train();
+  ASSERT_OK(coordinator_->Scale("job-1", 2));
+  v1::DaemonMessage goodbye;
+  goodbye.mutable_goodbye()->set_reason("stopped");
+  coordinator_->OnDaemonMessage(&server_, goodbye);
+  Report(worker_, [](v1::JobReport& r) { r.mutable_released(); });
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(Job().state(), v1::JOB_STATE_PENDING);
+  FakeLink spare;
+  Register(spare, "s1", v1::NODE_ROLE_SERVER);
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(Job().state(), v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(Job().placement().workers_size(), 1);
+}
+
 TEST_F(CoordinatorTest, AClockThatJumpsCostsNoLeases) {
   Train();
   clock_.Advance(absl::Hours(1));

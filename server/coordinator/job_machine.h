@@ -131,6 +131,8 @@ class JobMachine {
   // -- workers that come and go --
   // How many the job is to have.
   static uint32_t WorkersWanted(const v1::Job& job);
+  // How many it must have to begin, when so many are free: one that recovers goes on with those there are.
+  static uint32_t WorkersToBegin(const coordinator::JobRecord& record, uint32_t free);
   // How many free workers could join now.
   static uint32_t WorkersMissing(const coordinator::JobRecord& record, absl::Time now);
   // A free worker: it prepares itself to join.

@@ -25,6 +25,11 @@ uint64_t NewestCheckpointStep(const JobRecord& record) {
 
 }  // namespace
 
+uint32_t JobMachine::WorkersToBegin(const JobRecord& record, uint32_t free) {
+  const uint32_t wanted = WorkersWanted(record.job());
+  return record.recovery().attempts() == 0 ? wanted : std::clamp<uint32_t>(free, 1, wanted);
+}
+
 bool JobMachine::recovering() const { return record_.outcome().state() == v1::JOB_STATE_PENDING; }
 
 void JobMachine::RecoverOrFail(const absl::Status& error, bool peer_unreachable) {
