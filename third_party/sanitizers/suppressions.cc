@@ -20,6 +20,7 @@ extern "C" const char* __tsan_default_suppressions() {
          "race:libgomp.so\n"
          "race:libprometheus-cpp\n"
          "race:libcivetweb\n"
+         "race:libspdlog.so\n"
          "race:libssl.so\n"
          "race:libcrypto.so\n"
          // Out of line in libstdc++, called there by gRPC on strings that it hands from thread to thread.
