@@ -16,7 +16,7 @@
 // it was welcomed in before is left: it was deposed. An orphan takes any.
 //
 // Threading: one thread of its own calls the handler's methods, one at a time; they must not block. Report, welcomed(),
-// leased() lease_lost() and SetMemoryUsed are thread safe; leased() and lease_lost() are cheap enough for every
+// leased(), lease_lost() and SetMemoryUsed are thread safe; leased() and lease_lost() are cheap enough for every
 // message.
 #ifndef PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_
 #define PARAMD_COMMON_RPC_COORDINATOR_SESSION_H_

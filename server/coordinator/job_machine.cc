@@ -25,9 +25,10 @@ std::string PlacementMessage(const v1::Placement& placement) {
                       absl::StrJoin(placement.workers(), ", ", worker_name));
 }
 
-std::string CancelledMessage(const v1::Job& job, bool untrained) {
-  return untrained ? "cancelled before training started; there are no weights to save"
-                   : absl::StrCat("cancelled at step ", job.progress().step(), "; weights not saved");
+std::string CancelledMessage(const v1::Job& job, bool trained) {
+  return trained || job.progress().step() > 0
+             ? absl::StrCat("cancelled at step ", job.progress().step(), "; weights not saved")
+             : "cancelled before training started; there are no weights to save";
 }
 
 }  // namespace
@@ -292,7 +293,7 @@ void JobMachine::OnReconnected(const NodeRef& node, bool held) {
 absl::Status JobMachine::OnCancel(bool save) {
   const bool ending = job().phase() == v1::JOB_PHASE_RELEASING;
   if (ending && recovering()) {  // What was lost cannot be saved.
-    AddEvent("CANCEL_REQUESTED", "cancel, while the job recovers from the loss of a server");
+    AddEvent("CANCEL_REQUESTED", "cancel, while the job recovers from a loss");
     *record_.mutable_outcome() = MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", CancelledMessage(job(), false));
     SetReason(record_.outcome().reason(), record_.outcome().message());
     return absl::OkStatus();
@@ -321,8 +322,8 @@ absl::Status JobMachine::OnCancel(bool save) {
   AddEvent("CANCEL_REQUESTED", save ? "cancel, saving the weights" : "cancel, not saving the weights");
   const bool trained = job().phase() == v1::JOB_PHASE_TRAINING || job().phase() == v1::JOB_PHASE_SAVING;
   if (!save || !trained) {
-    const bool untrained = !trained && job().phase() != v1::JOB_PHASE_STOPPING && job().progress().step() == 0;
-    Release(MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", CancelledMessage(job(), untrained)));
+    const bool stopping = job().phase() == v1::JOB_PHASE_STOPPING;
+    Release(MakeOutcome(v1::JOB_STATE_CANCELLED, "CANCELLED", CancelledMessage(job(), trained || stopping)));
   } else if (job().phase() == v1::JOB_PHASE_TRAINING) {
     BeginStopping();
   }
@@ -375,7 +376,8 @@ void JobMachine::OnTick() {
         return Fail(MakeError(
             absl::StatusCode::kDeadlineExceeded, "CHECKPOINT_TIMEOUT",
             absl::StrCat("no checkpoint to pause from within ", absl::FormatDuration(options_.checkpoint_timeout), ": ",
-                         record_.failed_checkpoint().step() == record_.pending_checkpoint().step()
+                         record_.has_failed_checkpoint() &&
+                                 record_.failed_checkpoint().step() == record_.pending_checkpoint().step()
                              ? record_.failed_checkpoint().message()
                              : names)));
       }
@@ -422,7 +424,7 @@ void JobMachine::Release(Outcome outcome) {
   *record_.mutable_outcome() = std::move(outcome);
   record_.clear_evaluations();
   ReleaseJoiners();
-  AbandonCheckpoint(recovering() ? "a server was lost" : "the job ends");
+  AbandonCheckpoint(recovering() ? "the job begins again" : "the job ends");
   EnterPhase(v1::JOB_PHASE_RELEASING, options_.releasing_timeout);
   SendPhaseCommandsToAll();
   MaybeAllReleased();

@@ -1,5 +1,6 @@
-// A server is lost, and its part of the weights with it: the job goes back into the queue and on from its newest good
-// checkpoint, or from the beginning. In sync mode it computes the same weights once more, bit for bit.
+// A server is lost, and its part of the weights with it, or the last worker of a job that prepares itself: the job goes
+// back into the queue and on from its newest good checkpoint, or from the beginning. In sync mode it computes the same
+// weights once more, bit for bit.
 //
 // How often is bounded: attempts that get a job no further, neither beyond the step it had reached nor to another
 // checkpoint, end in FAILED, with the last loss as the reason.

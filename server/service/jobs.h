@@ -36,8 +36,8 @@ class Jobs {
 
   // Allocates and initialises the job's chunks, then calls `done` with the memory accounted. The same generation again
   // is answered again; a newer one replaces the older, whose memory is on its way out and does not count against it.
-  // Errors: JobPlan::Create's; kFailedPrecondition GENERATION_FENCED
-  // for an older generation; kResourceExhausted MEMORY_LIMIT_EXCEEDED with neededBytes and availableBytes.
+  // Errors: JobPlan::Create's; kFailedPrecondition GENERATION_FENCED for an older generation; kResourceExhausted
+  // MEMORY_LIMIT_EXCEEDED with neededBytes and availableBytes.
   void Prepare(const v1::JobAssignment& assignment, uint32_t server_index, Prepared done);
 
   // Has the job adopt a generation of other workers; `done` as ServerJob::Adopt's. kNotFound when it is not held;

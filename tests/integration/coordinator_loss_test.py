@@ -32,6 +32,15 @@ def steps_per_second(cluster):
     return rate
 
 
+def undisturbed_and_begun(cluster, seconds):
+    """The steps of a job that lasts about so long; that job, ended, to which nothing happened; its like, which trains now."""
+    steps = max(1000, int(steps_per_second(cluster) * seconds))
+    undisturbed = cluster.wait(cluster.submit(spec(cluster, steps)), "JOB_STATE_SUCCEEDED", 120)
+    job = cluster.submit(spec(cluster, steps))
+    cluster.wait_step(job, 20)
+    return steps, undisturbed, job
+
+
 class CoordinatorLossTest(unittest.TestCase):
     def assert_same_result(self, undisturbed, disturbed):
         self.assertEqual(disturbed["final_weights_sha256"], undisturbed["final_weights_sha256"])
@@ -40,12 +49,7 @@ class CoordinatorLossTest(unittest.TestCase):
 
     def kill_while_training(self, worker_flags, transport):
         with Cluster(servers=2, workers=2, lease="20s", worker_flags=worker_flags) as cluster:
-            steps = max(1000, int(steps_per_second(cluster) * 12))
-            reference = cluster.submit(spec(cluster, steps))
-            undisturbed = cluster.wait(reference, "JOB_STATE_SUCCEEDED", 120)
-
-            job = cluster.submit(spec(cluster, steps))
-            cluster.wait_step(job, 20)
+            _, undisturbed, job = undisturbed_and_begun(cluster, 12)
             used = re.findall(r'^paramd_worker_streams\{.*transport="(\w+)".*\} [1-9]', cluster.daemons["worker-0"].http("/metrics")[1], re.MULTILINE)
             self.assertEqual(used, [transport])
             address = cluster.coordinator
@@ -70,10 +74,7 @@ class CoordinatorLossTest(unittest.TestCase):
 
     def test_an_outage_longer_than_the_leases(self):
         with Cluster(servers=2, workers=2, lease="2s") as cluster:
-            steps = max(1000, int(steps_per_second(cluster) * 8))
-            undisturbed = cluster.wait(cluster.submit(spec(cluster, steps)), "JOB_STATE_SUCCEEDED", 120)
-            job = cluster.submit(spec(cluster, steps))
-            cluster.wait_step(job, 20)
+            steps, undisturbed, job = undisturbed_and_begun(cluster, 8)
             address = cluster.coordinator
             cluster.daemons["coordinator"].kill()
             for name in ("server-0", "server-1", "worker-0", "worker-1"):
@@ -89,10 +90,7 @@ class CoordinatorLossTest(unittest.TestCase):
 
     def test_what_was_reported_to_nobody_is_reported_again(self):
         with Cluster(servers=2, workers=2, lease="60s") as cluster:
-            steps = max(1000, int(steps_per_second(cluster) * 3))
-            undisturbed = cluster.wait(cluster.submit(spec(cluster, steps)), "JOB_STATE_SUCCEEDED", 120)
-            job = cluster.submit(spec(cluster, steps))
-            cluster.wait_step(job, 20)
+            steps, undisturbed, job = undisturbed_and_begun(cluster, 3)
             address = cluster.coordinator
             cluster.daemons["coordinator"].kill()
             self.assertLess(applied(cluster, job), steps, "invalid run: the job ended before the kill")
